@@ -1,0 +1,49 @@
+# Everything sets up what it needs: nothing but Python 3.11 to 3.13 and make is presumed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+RUN ?= runs/quickstart
+
+.PHONY: help quickstart test lint format bench clean
+
+help:
+	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"
+	@echo "make test        all tests        make lint    format, lint, types"
+	@echo "make bench       measurements     make format  format the code"
+	@echo "PYTHON=python3.13 VENV=.venv-3.13 chooses another interpreter"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "jaxdistill needs Python 3.11 to 3.13: make PYTHON=python3.12 ..."; exit 2; }
+	@echo "setting up $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+quickstart: $(VENV)/.installed
+	$(BIN)/jaxdistill distill --config=configs/quickstart.py --workdir=$(RUN)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.peer: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[dev,peer]"
+	@touch $@
+
+bench: $(VENV)/.peer
+	$(BIN)/python benchmarks/unroll.py --json=benchmarks/results/unroll_cpu.json
+	$(BIN)/python benchmarks/peer_torch.py --json=benchmarks/results/peer_torch_cpu.json
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Distil medical image data sets and models in JAX."""

@@ -1,0 +1,241 @@
+"""Differentiable augmentation, DSA (Zhao and Bilen 2021, arXiv 2102.08259).
+
+One operation of the policy is drawn for each call on a batch, then its parameters, once
+for all images (siamese) or for every image. Every operation is affine in the images and
+differentiable to any order. Pixels that come from outside the image are zeros of the
+standardised inputs, that is the mean of the data.
+
+    flip      mirror left and right with probability 1/2
+    scale     x(s_y (i - c), s_x (j - c)), s ~ U(1/1.2, 1.2) each; below 1 enlarges
+    rotate    x(R (p - c)), angle ~ U(-15, 15) degrees; both bilinear about the centre
+    crop      shift by whole pixels within floor(size / 8 + 1/2)
+    cutout    zeros in a square of side floor(size / 2 + 1/2), centre anywhere
+    color     brightness + U(-.5, .5), then saturation x U(0, 2) about the channel mean,
+              then contrast x U(.5, 1.5) about the image mean
+
+Under `vmap` over keys the draw of the operation becomes a select: all of the policy's
+operations are then computed for every member.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.errors import InputError
+from jaxdistill.types import Images, PRNGKey
+
+Policy = tuple[str, ...]
+Draws = Float[Array, "b 3"]  # uniform in [0, 1); b is n, or 1 for siamese parameters
+
+SCALE = 1.2
+ANGLE = math.radians(15.0)
+CROP = 0.125
+CUTOUT = 0.5
+BRIGHTNESS = 1.0
+SATURATION = 2.0
+CONTRAST = 0.5
+
+# Left and right carry meaning in most medical images, and in digits.
+POLICIES: dict[str, Policy] = {
+    "medical": ("color", "crop", "cutout", "scale", "rotate"),
+    "digits": ("color", "crop", "cutout", "scale", "rotate"),
+    "natural": ("color", "crop", "cutout", "flip", "scale", "rotate"),
+    "none": (),
+}
+
+
+def policy(names: str) -> Policy:
+    """The policy of a kind of data (`medical`) or of a list such as `color_crop`.
+
+    `InputError` for an operation that does not exist.
+    """
+    if names in POLICIES:
+        return POLICIES[names]
+    operations = tuple(name for name in names.split("_") if name)
+    for name in operations:
+        if name not in OPERATIONS:
+            raise InputError(
+                f"augment={names!r} names {name!r}, which is none of the kinds "
+                f"{', '.join(POLICIES)} and none of the operations "
+                f"{', '.join(OPERATIONS)}: join operations with an underscore"
+            )
+    return operations
+
+
+def augment_siamese(images: Images, key: PRNGKey, policy: Policy) -> Images:
+    """One transform for all images, the same for every batch that is given the key."""
+    choice, draw = jax.random.split(key)
+    draws = jax.random.uniform(draw, (1, 3), _wide(images))
+    return _apply(images, choice, draws, policy)
+
+
+def augment_each(
+    images: Images,
+    key: PRNGKey,
+    policy: Policy,
+    index: Int[Array, " n"] | None = None,
+) -> Images:
+    """One operation for the batch, its parameters drawn for every image on its own.
+
+    Image `i` gets the parameters of number `index[i]`, by default its position: they
+    depend on nothing else in the batch.
+    """
+    choice, draw = jax.random.split(key)
+    index = jnp.arange(len(images)) if index is None else index
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(draw, index)
+    draws = jax.vmap(lambda k: jax.random.uniform(k, (3,), _wide(images)))(keys)
+    return _apply(images, choice, draws, policy)
+
+
+def _apply(images: Images, key: PRNGKey, draws: Draws, policy: Policy) -> Images:
+    branches = [OPERATIONS[name] for name in policy]
+    if not branches:
+        return images
+    chosen = jax.random.randint(key, (), 0, len(branches))
+    moved = jax.lax.switch(chosen, branches, images.astype(draws.dtype), draws)
+    return moved.astype(images.dtype)
+
+
+def _wide(images: Images) -> jnp.dtype:
+    """The type to compute in: bfloat16 cannot tell neighbouring pixels apart."""
+    return jnp.promote_types(images.dtype, jnp.float32)
+
+
+def _between(u: Array, low: float, high: float) -> Array:
+    """Uniform in [low, high], ready to broadcast over images."""
+    return (low + u * (high - low)).reshape(-1, 1, 1, 1)
+
+
+def _flip(images: Images, draws: Draws) -> Images:
+    mirror = _between(draws[:, 0], 0.0, 1.0) < 0.5
+    return jnp.where(mirror, images[:, :, ::-1], images)
+
+
+def _brightness(images: Images, draws: Draws) -> Images:
+    return images + _between(draws[:, 0], -BRIGHTNESS / 2, BRIGHTNESS / 2)
+
+
+def _saturation(images: Images, draws: Draws) -> Images:
+    grey = images.mean(3, keepdims=True)
+    return grey + (images - grey) * _between(draws[:, 1], 0.0, SATURATION)
+
+
+def _contrast(images: Images, draws: Draws) -> Images:
+    mean = images.mean((1, 2, 3), keepdims=True)
+    return mean + (images - mean) * _between(draws[:, 2], 1 - CONTRAST, 1 + CONTRAST)
+
+
+def _color(images: Images, draws: Draws) -> Images:
+    return _contrast(_saturation(_brightness(images, draws), draws), draws)
+
+
+def _cutout(images: Images, draws: Draws) -> Images:
+    _, h, w, _ = images.shape
+    rows = _outside_window(draws[:, 0], h)[:, :, None, None]
+    cols = _outside_window(draws[:, 1], w)[:, None, :, None]
+    return jnp.where(rows | cols, images, 0.0)
+
+
+def _outside_window(u: Array, size: int) -> Array:
+    side = math.floor(CUTOUT * size + 0.5)
+    # An even side is centred half a pixel before a pixel, as in the reference: the
+    # centre then ranges over one more place.
+    places = size + (1 - side % 2)
+    first = jnp.floor(u * places) - side // 2
+    pixel = jnp.arange(size, dtype=u.dtype)
+    distance = pixel[None] - first[:, None]
+    return (distance < 0) | (distance >= side)
+
+
+def _crop(images: Images, draws: Draws) -> Images:
+    _, h, w, _ = images.shape
+    return _resample(images, _shift(draws[:, 0], h), _shift(draws[:, 1], w))
+
+
+def _shift(u: Array, size: int) -> Array:
+    most = math.floor(CROP * size + 0.5)
+    shift = jnp.floor(u * (2 * most + 1)) - most
+    return jnp.arange(size, dtype=u.dtype)[None] + shift[:, None]
+
+
+def _scale(images: Images, draws: Draws) -> Images:
+    _, h, w, _ = images.shape
+    return _resample(images, _stretch(draws[:, 0], h), _stretch(draws[:, 1], w))
+
+
+def _stretch(u: Array, size: int) -> Array:
+    factor = 1 / SCALE + u * (SCALE - 1 / SCALE)
+    return factor[:, None] * _centred(size, u.dtype)[None] + (size - 1) / 2
+
+
+def _centred(size: int, dtype: jnp.dtype) -> Array:
+    return jnp.arange(size, dtype=dtype) - (size - 1) / 2
+
+
+def _resample(
+    images: Images, rows: Float[Array, "b h"], cols: Float[Array, "b w"]
+) -> Images:
+    """Bilinear values at the grid `rows` x `cols`, as two products with tent weights.
+
+    Products because their derivative is a product too, where a gather's is a scatter;
+    at full precision because a shift must not round.
+    """
+    exact = jax.lax.Precision.HIGHEST
+    n, h, w, _ = images.shape
+    down = jnp.broadcast_to(_tents(rows), (n, h, h))
+    along = jnp.broadcast_to(_tents(cols), (n, w, w))
+    shifted = jnp.einsum("nih,nhwc->niwc", down, images, precision=exact)
+    return jnp.einsum("njw,niwc->nijc", along, shifted, precision=exact)
+
+
+def _tents(places: Float[Array, "b p"]) -> Float[Array, "b p p"]:
+    pixel = jnp.arange(places.shape[1], dtype=places.dtype)
+    return jnp.maximum(0.0, 1.0 - jnp.abs(places[:, :, None] - pixel[None, None]))
+
+
+def _rotate(images: Images, draws: Draws) -> Images:
+    n, h, w, c = images.shape
+    angle = ((2 * draws[:, 0] - 1) * ANGLE)[:, None, None]
+    down = _centred(h, images.dtype)[None, :, None]
+    along = _centred(w, images.dtype)[None, None, :]
+    rows = jnp.sin(angle) * along + jnp.cos(angle) * down + (h - 1) / 2
+    cols = jnp.cos(angle) * along - jnp.sin(angle) * down + (w - 1) / 2
+    flat = images.reshape(n, h * w, c)
+    return _bilinear(flat, rows, cols).reshape(images.shape)
+
+
+def _bilinear(
+    flat: Float[Array, "n p c"],
+    rows: Float[Array, "b h w"],
+    cols: Float[Array, "b h w"],
+) -> Float[Array, "n p c"]:
+    """Bilinear values at each of the places, zero beyond the image."""
+    b, h, w = rows.shape
+    top, left = jnp.floor(rows), jnp.floor(cols)
+    total = jnp.zeros_like(flat)
+    for row, row_weight in ((top, 1 - (rows - top)), (top + 1, rows - top)):
+        for col, col_weight in ((left, 1 - (cols - left)), (left + 1, cols - left)):
+            inside = (row >= 0) & (row < h) & (col >= 0) & (col < w)
+            weight = jnp.where(inside, row_weight * col_weight, 0.0)
+            place = jnp.clip(row, 0, h - 1) * w + jnp.clip(col, 0, w - 1)
+            place = place.astype(jnp.int32).reshape(b, h * w, 1)
+            place = jnp.broadcast_to(place, (len(flat), h * w, 1))
+            taps = jnp.take_along_axis(flat, place, axis=1, mode="promise_in_bounds")
+            total = total + taps * weight.reshape(b, h * w, 1)
+    return total
+
+
+OPERATIONS: dict[str, Callable[[Images, Draws], Images]] = {
+    "flip": _flip,
+    "scale": _scale,
+    "rotate": _rotate,
+    "crop": _crop,
+    "cutout": _cutout,
+    "color": _color,
+    "brightness": _brightness,
+    "saturation": _saturation,
+    "contrast": _contrast,
+}

@@ -1,0 +1,192 @@
+"""MedMNIST and MNIST, read from the .npz files that their authors publish."""
+
+import os
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdistill.data.download import download as fetch
+from jaxdistill.data.download import file_md5
+from jaxdistill.data.images import fit_image
+from jaxdistill.data.pool import SPLITS, Raw, data_root, make_pool
+from jaxdistill.data.registry import URL, Facts, file_name, find
+from jaxdistill.errors import InputError
+from jaxdistill.types import Pool
+
+MNIST_VAL = 5000  # the last training images, held out; MNIST has no validation split
+
+
+def medmnist(
+    name: str,
+    root: str | os.PathLike | None = None,
+    size: int = 28,
+    download: bool = True,
+    *,
+    zca: bool = False,
+) -> Pool:
+    """A 2-D MedMNIST set such as "pneumoniamnist", at 28, 64, 128 or 224 pixels.
+
+    Found under `root`, else `$JAXDISTILL_DATA`, else the user's cache folder; otherwise
+    downloaded there. A wrong checksum warns when the arrays are as published, since
+    other packings of the same images exist. Raises `InputError` for an unknown or
+    multi-label set, and for a file that is missing, truncated, pickled or misshapen.
+    """
+    name = name.lower()
+    facts = find(name)
+    if facts.multi_label:
+        raise InputError(
+            f"data.name={name!r} gives an image several labels at once, and the losses "
+            "here expect one class an image: choose a single-label set"
+        )
+    path = locate(name, root, size, download)
+    arrays = read_arrays(path)
+    splits, first = {}, 0
+    for split, count in zip(SPLITS, facts.counts, strict=True):
+        images, labels = _split_arrays(path, arrays, split)
+        _check_published(path, split, images, facts, count, size)
+        splits[split] = _raw(path, split, images, labels, first)
+        first += count
+    pool = make_pool(name, splits, facts.classes, zca=zca)
+    _check_md5(path, facts.md5[size])
+    return pool
+
+
+def mnist(
+    root: str | os.PathLike | None = None, size: int = 28, *, zca: bool = False
+) -> Pool:
+    """MNIST from `mnist.npz` under the data root; the last 5,000 train images validate.
+
+    Another `size` than 28 resizes the digits. Raises `InputError` for a missing or
+    damaged file.
+    """
+    path = data_root(root) / "mnist.npz"
+    arrays = read_arrays(path)
+    images, labels = _split_arrays(path, arrays, "train")
+    whole = _raw(path, "train", _resized(images, size), labels, 0)
+    held_out = len(whole.labels) - min(MNIST_VAL, len(whole.labels) // 6)
+    images, labels = _split_arrays(path, arrays, "test")
+    splits = {
+        "train": Raw(*(part[:held_out] for part in whole)),
+        "val": Raw(*(part[held_out:] for part in whole)),
+        "test": _raw(path, "test", _resized(images, size), labels, len(whole.labels)),
+    }
+    return make_pool("mnist", splits, tuple("0123456789"), "digits", zca=zca)
+
+
+def locate(
+    name: str, root: str | os.PathLike | None, size: int, download: bool
+) -> Path:
+    """The path of a MedMNIST file, downloaded if it is not there and may be."""
+    path = data_root(root) / file_name(name, size)
+    if path.exists():
+        return path
+    url = URL.format(file=path.name)
+    if not download:
+        raise InputError(
+            f"{path} is missing: download {url} and put it there, or run "
+            f"'jaxdistill data fetch {name} --size={size}'"
+        )
+    return fetch(url, path, find(name).md5[size])
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz; pickled objects are refused, as reading them runs code."""
+    try:
+        # Opened here, because `np.load` leaves a damaged file open.
+        with open(path, "rb") as file, _archive(file) as archive:
+            return {key: archive[key] for key in archive.files}
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is missing: put the file there, or name its folder with "
+            "JAXDISTILL_DATA or data.root"
+        ) from error
+    except ValueError as error:
+        if "allow_pickle" in str(error) or "pickle" in str(error):
+            raise InputError(
+                f"{path} holds pickled objects, which could run code when read; only "
+                "plain arrays are accepted: save it again with plain numeric arrays"
+            ) from error
+        raise _damaged(path, error) from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _archive(file: Any) -> Any:
+    loaded = np.load(file, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        raise OSError("it is a single .npy array")
+    return loaded
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is truncated or not an npz file ({str(error)[:80]}): remove it and "
+        "download or copy it again"
+    )
+
+
+def _split_arrays(
+    path: Path, arrays: dict[str, np.ndarray], split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images as n h w c, labels as n."""
+    for key in (f"{split}_images", f"{split}_labels"):
+        if key not in arrays:
+            raise InputError(
+                f"{path} has no array {key!r} (it has {', '.join(sorted(arrays))}); "
+                "images and labels of every split are needed: use the published file"
+            )
+    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4:
+        raise InputError(
+            f"{split}_images in {path} have shape {arrays[f'{split}_images'].shape}; "
+            "it must be (count, height, width) with or without channels: use the "
+            "published file"
+        )
+    return images, labels[:, 0] if labels.shape[1:] == (1,) else labels
+
+
+def _check_published(
+    path: Path, split: str, images: np.ndarray, facts: Facts, count: int, size: int
+) -> None:
+    expected = (count, size, size, facts.channels)
+    if images.shape != expected or images.dtype != np.uint8:
+        raise InputError(
+            f"{split}_images in {path} are {images.dtype} of shape {images.shape}; the "
+            f"published ones are uint8 of shape {expected}: use the published file, or "
+            "read your own images as a folder"
+        )
+
+
+def _raw(
+    path: Path, split: str, images: np.ndarray, labels: np.ndarray, first: int
+) -> Raw:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+        raise InputError(
+            f"{split}_labels in {path} are {labels.dtype} of shape {labels.shape}; one "
+            f"integer for each of the {len(images)} images is needed: use the "
+            "published file"
+        )
+    # No patient is known: every image is its own group.
+    groups = np.arange(first, first + len(labels))
+    return Raw(images, labels.astype(np.int32), groups)
+
+
+def _check_md5(path: Path, published: str) -> None:
+    if (found := file_md5(path)) != published:
+        warnings.warn(
+            f"{path} has MD5 {found}, the published file has {published}; its counts, "
+            "shapes and types are the published ones, so it is used: its rows may "
+            "stand in another order or be packed otherwise",
+            stacklevel=3,
+        )
+
+
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
+    if images.shape[1:3] == (size, size) or images.dtype != np.uint8:
+        return images
+    return np.stack([fit_image(image, size, images.shape[-1]) for image in images])

@@ -1,0 +1,137 @@
+"""Which parameters a trajectory must match, and how much: plug-ins of `trajectory`.
+
+Each is a `Weighting`: `init(params)` makes its state, `weights(state, error, start)` a
+weight for every parameter from the squared error of this segment, `advance(state,
+error)` moves the state by the error averaged over the step's segments. Weights carry no
+gradient.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from jaxdistill.errors import InputError
+from jaxdistill.types import Params
+
+
+class Weighting(NamedTuple):
+    """A state over parameters, the weights it gives, and how it moves."""
+
+    init: Callable[[Params], PyTree]
+    weights: Callable[[PyTree, Params], Params]
+    advance: Callable[[PyTree, Params], PyTree]
+
+
+def uniform() -> Weighting:
+    """Every parameter counts alike, as in Cazenavette et al. (2022)."""
+    return Weighting(
+        init=lambda params: (),
+        weights=lambda state, error: jax.tree.map(jnp.ones_like, error),
+        advance=lambda state, error: state,
+    )
+
+
+def pruning(share: float) -> Weighting:
+    """Leave out the `share` of parameters hardest to match (Li et al. 2022, DDPP).
+
+    A reconstruction from the abstract (arXiv:2209.14609): the largest squared errors of
+    the segment are dropped, over all parameters together.
+    """
+    _require_share("method.weighting.share", share)
+
+    def weights(state, error):
+        flat = jnp.concatenate([e.ravel() for e in jax.tree.leaves(error)])
+        limit = jnp.quantile(flat, 1.0 - share)
+        return jax.tree.map(lambda e: (e <= limit).astype(e.dtype), error)
+
+    return uniform()._replace(weights=weights)
+
+
+def deep_only(share: float) -> Weighting:
+    """Leave out the first `share` of all parameters, counted from the input (PAD).
+
+    Li et al. (2024), "Prioritize Alignment in Dataset Distillation": shallow layers
+    carry low-level detail that a small set should not spend itself on.
+    """
+    _require_share("method.weighting.share", share)
+
+    def weights(state, error):
+        leaves, structure = jax.tree.flatten(error)
+        total, seen, kept = sum(e.size for e in leaves), 0, []
+        for e in leaves:
+            at = seen + jnp.arange(e.size).reshape(e.shape)
+            kept.append((at >= share * total).astype(e.dtype))
+            seen += e.size
+        return jax.tree.unflatten(structure, kept)
+
+    return uniform()._replace(weights=weights)
+
+
+def easy_first(base: float, growth: float, every: int = 500) -> Weighting:
+    """Match easy parameters first: the mask of HoP-TM (MICCAI 2025, arXiv:2509.24177).
+
+    A parameter joins, and stays, once its squared error is below
+    `base * growth ** floor(step / every)`. A first step in which none passes would
+    divide zero by zero: then all count.
+    """
+
+    def init(params):
+        mask = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
+        return mask, jnp.zeros((), jnp.int32)
+
+    def joined(state, error):
+        mask, step = state
+        limit = base * growth ** (step // every).astype(jnp.float32)
+        return jax.tree.map(lambda m, e: m | (e < limit), mask, error)
+
+    def weights(state, error):
+        mask = joined(state, error)
+        empty = ~jnp.any(jnp.stack([m.any() for m in jax.tree.leaves(mask)]))
+        return jax.tree.map(lambda m, e: (m | empty).astype(e.dtype), mask, error)
+
+    return Weighting(
+        init, weights, lambda state, error: (joined(state, error), state[1] + 1)
+    )
+
+
+def importance(rate: float) -> Weighting:
+    """Learned importance of every parameter (IADD, Neural Networks 172:106154, 2024).
+
+    A reconstruction from the abstract: weights are a softmax over each layer, scaled to
+    mean 1 so that they cannot all shrink to zero, and follow the gradient of the
+    weighted error, relative to its layer's mean.
+    """
+
+    def softmax(raw):
+        return jax.nn.softmax(raw.ravel()).reshape(raw.shape) * raw.size
+
+    def advance(state, error):
+        def move(raw, e):
+            relative = e / (e.mean() + jnp.finfo(e.dtype).tiny)
+            weighted = lambda r: jnp.mean(softmax(r) * relative)  # noqa: E731
+            return raw - rate * raw.size * jax.grad(weighted)(raw)
+
+        return jax.tree.map(move, state, error)
+
+    return Weighting(
+        init=lambda params: jax.tree.map(jnp.zeros_like, params),
+        weights=lambda state, error: jax.tree.map(softmax, state),
+        advance=advance,
+    )
+
+
+WEIGHTINGS: dict[str, Callable[..., Weighting]] = {
+    "uniform": uniform,
+    "pruning": pruning,
+    "deep_only": deep_only,
+    "easy_first": easy_first,
+    "importance": importance,
+}
+
+
+def _require_share(key: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise InputError(f"{key}={share} must be at least 0 and below 1")

@@ -1,0 +1,21 @@
+"""What the command line answers with a sentence; all else is a defect of ours."""
+
+
+class InputError(ValueError):
+    """A file, a config key or an argument that cannot be used.
+
+    The message is one sentence: the key or file, the value, the rule, the remedy. The
+    command line prints it without a traceback and exits with status 2.
+    """
+
+
+class Diverged(FloatingPointError):
+    """Training left the finite numbers; the message says where and what is safe."""
+
+
+class Stopped(Exception):
+    """A run was asked to stop, and has saved all that the next one needs."""
+
+    def __init__(self, signal: str, message: str) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -1,0 +1,80 @@
+"""The first synthetic set: noise, noisy class means or real images, and its labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdistill.errors import InputError
+from jaxdistill.sampling import check_ipc, class_table, random_subset
+from jaxdistill.standard import standardise
+from jaxdistill.types import Images, Pool, PRNGKey, Synthetic
+
+HARD = 100.0  # a logit margin whose softmax is one-hot in float32
+NOISE = 0.5  # standard deviation of the noise on class means, in standardised units
+
+
+def initial(
+    pool: Pool,
+    ipc: int,
+    key: PRNGKey,
+    *,
+    images: str = "mean",
+    label_margin: float = HARD,
+    lr: float = 0.01,
+) -> Synthetic:
+    """The first set, `ipc` images per class in the order of the classes.
+
+    `images` is "noise" (standard normal), "mean" (class mean plus noise) or "real"
+    (random training images: these leak what they show, share no set that began so).
+    `label_margin` is the logit of the true class above the others. `lr` is the first
+    inner learning rate. Raises `InputError` for an `ipc` below 1 or above what a class
+    holds, an unknown start, a learning rate that is not positive.
+    """
+    check_ipc(class_table(pool.train.labels, pool.classes), ipc)
+    if images not in STARTS:
+        raise InputError(
+            f"init.images={images!r} is not known: choose one of {', '.join(STARTS)}"
+        )
+    if lr <= 0:
+        raise InputError(f"init.lr={lr} must be above 0: 0.01 is usual")
+    labels = np.repeat(np.arange(pool.classes), ipc)
+    return Synthetic(
+        images=STARTS[images](pool, labels, ipc, key),
+        logits=label_margin * jax.nn.one_hot(labels, pool.classes),
+        raw_lr=jnp.asarray(np.log(np.expm1(lr)), jnp.float32),  # softplus, inverted
+    )
+
+
+def class_means(pool: Pool) -> Float[Array, "k h w c"]:
+    """The mean standardised training image of every class."""
+    images, labels = np.asarray(pool.train.images), np.asarray(pool.train.labels)
+    means = np.stack(
+        [
+            images[labels == c].mean(axis=0, dtype=np.float64)
+            for c in range(pool.classes)
+        ]
+    )
+    # Standardisation is affine: the mean of the inputs is the input of the mean.
+    zero = standardise(jnp.zeros((1, *pool.image_shape), jnp.uint8), pool.standard)
+    if pool.standard.whitening is None:
+        std = pool.standard.std.reshape(1, 1, 1, -1)
+        return zero + jnp.asarray(means / 255.0, jnp.float32) / std
+    flat = jnp.asarray(means / 255.0, jnp.float32).reshape(len(means), -1)
+    return zero + (flat @ pool.standard.whitening.forward).reshape(means.shape)
+
+
+def _noise(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
+    return jax.random.normal(key, (len(labels), *pool.image_shape))
+
+
+def _means(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
+    return class_means(pool)[labels] + NOISE * _noise(pool, labels, ipc, key)
+
+
+def _real(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
+    chosen = random_subset(pool.train.labels, pool.classes, ipc, key)
+    return standardise(pool.train.images[chosen], pool.standard)
+
+
+STARTS = {"noise": _noise, "mean": _means, "real": _real}

@@ -1,0 +1,48 @@
+"""Networks: factories of pure functions, and the only room that imports Flax."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from jaxdistill.errors import InputError
+from jaxdistill.networks.classic import alexnet as alexnet
+from jaxdistill.networks.classic import lenet as lenet
+from jaxdistill.networks.classic import mlp as mlp
+from jaxdistill.networks.classic import vgg11 as vgg11
+from jaxdistill.networks.convnet import convnet as convnet
+from jaxdistill.networks.resnet import resnet18 as resnet18
+from jaxdistill.networks.vit import vit_tiny as vit_tiny
+from jaxdistill.types import Network
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "convnet": convnet,
+    "mlp": mlp,
+    "lenet": lenet,
+    "alexnet": alexnet,
+    "vgg11": vgg11,
+    "resnet18": resnet18,
+    "vit_tiny": vit_tiny,
+}
+
+
+def build(
+    name: str, image_shape: tuple[int, int, int], classes: int, **settings: Any
+) -> Network:
+    """The network of a name; `InputError` for an unknown name or setting."""
+    if name not in NETWORKS:
+        raise InputError(
+            f"network.name={name!r} is not one of {', '.join(NETWORKS)}: choose one"
+        )
+    known = settings_of(name)
+    for key, value in settings.items():
+        if key not in known:
+            raise InputError(
+                f"network.{key}={value!r} is not a setting of {name}, which has "
+                f"{', '.join(known)}: remove or rename it"
+            )
+    return NETWORKS[name](image_shape, classes, **settings)
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """The names of the settings that `build` takes for a network."""
+    return tuple(inspect.signature(NETWORKS[name]).parameters)[2:]

@@ -1,0 +1,102 @@
+"""Flax Linen modules as `Network` records, and the checks that every factory shares."""
+
+from collections.abc import Iterable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdistill.errors import InputError
+from jaxdistill.networks.conv import LOWERINGS
+from jaxdistill.networks.layers import GROUPS, Dense
+from jaxdistill.types import Network
+
+ImageShape = tuple[int, int, int]
+
+
+class Classifier(nn.Module):
+    """A trunk that makes a row of features of every image, and a dense layer on it."""
+
+    trunk: nn.Module
+    classes: int
+    head_std: float = 0.0
+
+    def setup(self):
+        self.head = Dense(self.classes, self.head_std)
+
+    def embed(self, images):
+        """Features: the input of the last dense layer."""
+        return self.trunk(images)
+
+    def __call__(self, images):
+        """Logits."""
+        return self.head(self.trunk(images))
+
+
+def from_linen(module: nn.Module, image_shape: ImageShape, name: str) -> Network:
+    """The pure functions of a module that has `__call__` and `embed`."""
+
+    @jax.jit  # without it Flax would run the forward pass only to learn shapes
+    def init(key):
+        return module.init(key, jnp.zeros((1, *image_shape)))["params"]
+
+    def apply(params, images):
+        return module.apply({"params": params}, images)
+
+    def embed(params, images):
+        return module.apply({"params": params}, images, method="embed")
+
+    return Network(init, apply, embed, name)
+
+
+def spell(family: str, image_shape: ImageShape, classes: int, **choices) -> str:
+    """A name that says every choice: `mlp-28x28x1-2,width=128,depth=2`."""
+    shape = "x".join(map(str, image_shape))
+    settings = [f"{key}={value}" for key, value in choices.items()]
+    return ",".join([f"{family}-{shape}-{classes}", *settings])
+
+
+def check(
+    image_shape: ImageShape,
+    classes: int,
+    *,
+    norm: str = "none",
+    norms: Iterable[str] = (),
+    conv: str = "auto",
+    **counts: int,
+) -> None:
+    """Refuse what no network takes; `counts` are settings that must be 1 or more."""
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise InputError(
+            f"image_shape={tuple(image_shape)} must be (height, width, channels), each "
+            "1 or more: pass the pool's image_shape"
+        )
+    for key, value in {"classes": classes, **counts}.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            where = key if key == "classes" else f"network.{key}"
+            raise InputError(f"{where}={value!r} must be a whole number of 1 or more")
+    one_of("conv", conv, LOWERINGS)
+    if norms:
+        one_of("norm", norm, norms)
+    if norm == "group" and counts.get("width", GROUPS) % GROUPS:
+        raise InputError(
+            f"network.width={counts['width']} must be a multiple of {GROUPS} for "
+            "network.norm='group': change either"
+        )
+
+
+def one_of(key: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a setting that is not among the choices."""
+    if value not in (known := tuple(choices)):
+        raise InputError(
+            f"network.{key}={value!r} is not one of {', '.join(known)}: choose one"
+        )
+
+
+def too_small(image_shape: ImageShape, least: int, remedy: str) -> InputError:
+    """The error for images that a network's strides would shrink to nothing."""
+    h, w, _ = image_shape
+    return InputError(
+        f"data.size: images of {h} x {w} are smaller than the {least} x {least} that "
+        f"this network needs: {remedy}"
+    )

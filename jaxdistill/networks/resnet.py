@@ -1,0 +1,76 @@
+"""ResNet-18 for small images (He et al. 2016): a 3 x 3 stem of stride 1, no first pool.
+
+    block(x) = relu(norm(conv(relu(norm(conv(x))))) + shortcut(x))
+
+Four stages of two blocks double the width and, but for the first, halve the image.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+
+from jaxdistill.networks.layers import NORMS, Conv, Norm
+from jaxdistill.networks.linen import Classifier, ImageShape, check, from_linen, spell
+from jaxdistill.types import Network
+
+STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # width in units of the stem, stride
+BLOCKS = 2
+
+
+class Block(nn.Module):
+    """Two convolutions and a way around them."""
+
+    width: int
+    stride: int
+    norm: str
+    conv: str
+
+    @nn.compact
+    def __call__(self, x):
+        """Feature maps of width `width`, smaller by `stride`."""
+        plain: dict[str, Any] = {"use_bias": False, "lowering": self.conv}
+        y = Conv(self.width, stride=self.stride, **plain)(x)
+        y = nn.relu(Norm(self.norm)(y))
+        y = Norm(self.norm)(Conv(self.width, **plain)(y))
+        if x.shape != y.shape:
+            x = Conv(self.width, 1, self.stride, 0, **plain, name="shortcut")(x)
+            x = Norm(self.norm, name="shortcut_norm")(x)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """The stem, the stages, and the mean over pixels."""
+
+    width: int
+    norm: str
+    conv: str
+
+    @nn.compact
+    def __call__(self, x):
+        """Features of images."""
+        x = Conv(self.width, use_bias=False, lowering=self.conv)(x)
+        x = nn.relu(Norm(self.norm)(x))
+        for times, first in STAGES:
+            for block in range(BLOCKS):
+                stride = first if block == 0 else 1
+                x = Block(times * self.width, stride, self.norm, self.conv)(x)
+        return x.mean((1, 2))
+
+
+def resnet18(
+    image_shape: ImageShape,
+    classes: int,
+    *,
+    width: int = 64,
+    norm: str = "instance",
+    conv: str = "auto",
+) -> Network:
+    """ResNet-18, `width` channels in its stem; `InputError` for settings out of range.
+
+    `norm="batch"` uses the statistics of the batch at hand, see `layers.Norm`.
+    """
+    check(image_shape, classes, norm=norm, norms=NORMS, conv=conv, width=width)
+    choices: dict[str, Any] = {"width": width, "norm": norm}
+    name = spell("resnet18", image_shape, classes, **choices)
+    module = Classifier(ResNet(**choices, conv=conv), classes)
+    return from_linen(module, image_shape, name)

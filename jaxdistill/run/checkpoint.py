@@ -1,0 +1,122 @@
+"""Checkpoints: numbered folders, written in the background, whole or absent.
+
+The only importer of Orbax. A step gets its number by a rename once all of it is on the
+disk, so a killed run leaves finished steps and rubbish that is known as such.
+"""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+
+from jaxdistill.errors import InputError
+from jaxdistill.run import snapshots
+from jaxdistill.run.files import explain_os_errors
+
+
+class Checkpoints:
+    """The snapshots of one run; `keep=None` keeps them all. Close it, or use `with`.
+
+    Saving goes on in the background: what goes wrong there is raised, as `InputError`
+    where the user can mend it, by the next `save` or by `close`.
+    """
+
+    def __init__(self, folder: Path, keep: int | None = None) -> None:
+        self.folder = Path(folder).absolute()
+        logging.getLogger("absl").addFilter(_not_orbax)
+        clean = {"max_to_keep": keep, "cleanup_tmp_directories": True}
+        options = ocp.CheckpointManagerOptions(**clean)
+        handlers = {
+            "state": ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False),
+            "extra": ocp.JsonCheckpointHandler(),
+        }
+        with explain_os_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers=handlers
+            )
+
+    def latest(self) -> int | None:
+        """The last finished step, or None."""
+        return max(snapshots.saved_steps(self.folder), default=None)
+
+    def save(self, step: int, state: PyTree, extra: dict[str, Any]) -> None:
+        """Begin to save, unless `step` is saved; `state` may be donated at once."""
+        args = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(state), extra=ocp.args.JsonSave(extra)
+        )
+        with self._saving():
+            self._manager.wait_until_finished()
+            if step not in snapshots.saved_steps(self.folder):
+                self._manager.save(step, args=args, force=True)
+
+    def wait(self) -> None:
+        """Return when all is on the disk; raises what went wrong meanwhile."""
+        with self._saving():
+            self._manager.wait_until_finished()
+
+    def restore(self, step: int | None, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        """State and extra of a step (None: the last), sharded as `like` is.
+
+        Raises `InputError` if the checkpoint is missing, damaged or of another shape.
+        """
+        step = self.latest() if step is None else step
+        if step not in snapshots.saved_steps(self.folder):
+            raise InputError(f"{self.folder} holds no checkpoint {step}: train first")
+        snapshots.check_readable(self.folder / str(step))
+        with self._reading(step):
+            saved = snapshots.named_leaves(
+                self._manager.item_metadata(step)["state"].tree
+            )
+        snapshots.same_shapes(
+            self.folder / str(step), saved, snapshots.named_leaves(like)
+        )
+        placed = ocp.checkpoint_utils.construct_restore_args(like)
+        args = ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(item=like, restore_args=placed),
+            extra=ocp.args.JsonRestore(),
+        )
+        with self._reading(step):
+            restored = self._manager.restore(step, args=args)
+        return restored["state"], restored["extra"]
+
+    def close(self) -> None:
+        """Wait for what is being saved, then let go of the folder."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+            logging.getLogger("absl").removeFilter(_not_orbax)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            with explain_os_errors(self.folder):
+                yield
+        except Exception:
+            for rubbish in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(rubbish, ignore_errors=True)
+            raise
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise InputError(snapshots.damaged(self.folder / str(step))) from error
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+    """Whether a log record is anyone's but Orbax's, whose errors are raised anyway."""
+    return "orbax" not in record.pathname

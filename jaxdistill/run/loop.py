@@ -1,0 +1,238 @@
+"""The loop with files: what every run that trains something goes through.
+
+The order at a boundary is a contract: the metrics line is written, then events run (a
+validation, a snapshot), then the state is checkpointed. A resumed run drops the lines
+after its checkpoint and does those steps again, to the same bits.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from jaxdistill.driver import Plan, iterate
+from jaxdistill.errors import Diverged, InputError, Stopped
+from jaxdistill.mesh import initialise, shardings
+from jaxdistill.run.checkpoint import Checkpoints
+from jaxdistill.run.profile import Profiler
+from jaxdistill.run.signals import StopRequest
+from jaxdistill.run.writer import MetricsWriter, Progress
+from jaxdistill.types import Learner
+
+
+class Event(NamedTuple):
+    """`act(step, state, writer)` after every `every` steps, and after the last.
+
+    `key` is the config key that sets `every`.
+    """
+
+    every: int
+    act: Callable[[int, Any, MetricsWriter], None]
+    key: str = "every"
+
+
+class Loop(NamedTuple):
+    """How a run goes about its steps, and where it leaves its files."""
+
+    folder: Path
+    steps: int
+    key: jax.Array
+    mesh: Mesh
+    engine: str = "shard_map"
+    per_call: int = 1
+    log_every: int = 1
+    checkpoint_every: int = 1
+    keep: int | None = 3
+    unit: str = "step"
+    tensorboard: bool = False
+    profile: range | None = None
+
+
+class Pace:
+    """Steps and seconds of pure training: no compilation, no events, no saving."""
+
+    def __init__(self) -> None:
+        self.steps, self.seconds = 0, 0.0
+        self._since: tuple[int, float] | None = None
+
+    def go(self, step: int) -> None:
+        """Training goes on from `step` now."""
+        self._since = (step, time.perf_counter())
+
+    def rest(self, step: int) -> None:
+        """Training has come to `step`, and pauses."""
+        if self._since is not None:
+            self.steps += step - self._since[0]
+            self.seconds += time.perf_counter() - self._since[1]
+        self._since = None
+
+
+class _Boundary(NamedTuple):
+    """What happens between two calls."""
+
+    loop: Loop
+    events: tuple[Event, ...]
+    checkpoints: Checkpoints
+    writer: MetricsWriter
+    progress: Progress
+    stop: StopRequest
+    pace: Pace
+
+    def act(self, step: int, state: Any, metrics: Any) -> None:
+        """Log, run events, save, stop: in this order, each where it is due."""
+        last = self.loop.steps
+        log = _due(step, self.loop.log_every, last)
+        save = _due(step, self.loop.checkpoint_every, last) or bool(self.stop)
+        due = [e for e in self.events if _due(step, e.every, last)]
+        if not (log or save or due):
+            return
+        values = _require_finite(step, metrics, self.checkpoints)
+        self.pace.rest(step)
+        if log:
+            self.writer.write_scalars(step, values)
+            self.progress.update(step, _shown(values))
+        for event in due:
+            event.act(step, state, self.writer)
+        if save:
+            self.checkpoints.save(step, state, {})
+        if self.stop and step < last:
+            self.checkpoints.wait()
+            told = f"stopped by {self.stop.signal} after {self.loop.unit} {step}/{last}"
+            raise Stopped(
+                self.stop.signal or "",
+                f"{told}, which is saved: the same command goes on from there",
+            )
+        self.pace.go(step)
+
+
+def train(
+    loop: Loop,
+    learner: Learner,
+    resident: PyTree,
+    feed: Callable[[int], PyTree],
+    events: tuple[Event, ...] = (),
+) -> tuple[Any, Pace]:
+    """The state after `loop.steps`, begun or resumed in `loop.folder`, and the pace.
+
+    Raises `InputError` for what the user can mend, `Diverged` for a loss that is not
+    finite, `Stopped` after a signal.
+    """
+    _require_multiples(loop, events)
+    k_init, k_run = jax.random.split(loop.key)
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(
+            Checkpoints(loop.folder / "checkpoints", keep=loop.keep)
+        )
+        state, plan = _begin(loop, learner, k_init, checkpoints)
+        writer = MetricsWriter(loop.folder, plan.start, loop.tensorboard)
+        stack.enter_context(writer)
+        progress = Progress(loop.steps, plan.start, loop.unit)
+        stack.enter_context(contextlib.closing(progress))
+        stop, pace = stack.enter_context(StopRequest()), Pace()
+        profiler = Profiler(loop.folder / "profile", loop.profile)
+        stack.enter_context(contextlib.closing(profiler))
+        boundary = _Boundary(loop, events, checkpoints, writer, progress, stop, pace)
+        calls = iterate(
+            learner,
+            state,
+            resident,
+            feed,
+            k_run,
+            plan=plan,
+            mesh=loop.mesh,
+            engine=loop.engine,
+        )
+        before = None
+        for step, state, metrics in _watched(calls, plan, progress, profiler, pace):
+            if before is not None:  # those of the call before: nobody waits for them
+                _require_finite(*before, checkpoints)
+            before = (step, metrics)
+            boundary.act(step, state, metrics)
+    return state, pace
+
+
+def _begin(
+    loop: Loop, learner: Learner, key: jax.Array, checkpoints: Checkpoints
+) -> tuple[Any, Plan]:
+    """The state to start from, saved if it is the first, and the way ahead."""
+    latest = checkpoints.latest()
+    if latest is None:
+        state = initialise(learner, key, loop.mesh)
+        checkpoints.save(0, state, {})
+        return state, Plan(0, loop.steps, loop.per_call)
+    like = jax.eval_shape(learner.init, key)
+    placed = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        like,
+        shardings(learner.sharded, like, loop.mesh),
+    )
+    state, _ = checkpoints.restore(latest, placed)
+    return state, Plan(latest, loop.steps, loop.per_call)
+
+
+def _watched(
+    calls: Iterator, plan: Plan, progress: Progress, profiler: Profiler, pace: Pace
+) -> Iterator[tuple[int, Any, Any]]:
+    """The calls, with the first, which compiles, announced and not counted."""
+    step = plan.start
+    while step < plan.stop:
+        profiler.before(step, plan.count(step))
+        if step == plan.start:
+            with progress.compiling():
+                item = jax.block_until_ready(next(calls))
+            pace.go(item[0])
+        else:
+            item = next(calls)
+        step = item[0]
+        profiler.after(step, item[1])
+        yield item
+
+
+def _require_finite(
+    step: int, metrics: Any, checkpoints: Checkpoints
+) -> dict[str, float]:
+    values = {name: float(value) for name, value in metrics.items()}
+    if math.isfinite(values["loss"]):
+        return values
+    checkpoints.wait()
+    safe = checkpoints.latest()
+    norms = ", ".join(f"{n} {v:.3g}" for n, v in values.items() if n.startswith("grad"))
+    raise Diverged(
+        f"the loss is {values['loss']} by step {step} ({norms or 'no norms'}); "
+        f"the last good checkpoint is {checkpoints.folder / str(safe)}: lower rates "
+        "or set a clip in config.optimizer, with a new --workdir"
+    )
+
+
+def _require_multiples(loop: Loop, events: tuple[Event, ...]) -> None:
+    everies = {
+        "log_every": loop.log_every,
+        "checkpoint_every": loop.checkpoint_every,
+    }
+    for event in events:
+        everies[event.key] = event.every
+    for key, every in {"steps_per_call": loop.per_call, **everies}.items():
+        if every < 1:
+            raise InputError(f"{key}={every} must be at least 1")
+        if every % loop.per_call:
+            raise InputError(
+                f"{key}={every} must be a multiple of steps_per_call={loop.per_call}: "
+                "change one of them"
+            )
+    if loop.steps < 1:
+        raise InputError(f"steps={loop.steps} must be at least 1")
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step % every == 0 or step == last
+
+
+def _shown(values: dict[str, float]) -> dict[str, float]:
+    order = ("loss", "match", "lr", "kept")
+    return {name: values[name] for name in order if name in values}

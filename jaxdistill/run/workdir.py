@@ -1,0 +1,213 @@
+"""One folder a run: who may use it, what it was made with, where things lie in it."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jaxdistill.errors import InputError
+from jaxdistill.run.environment import device_name, git_commit, versions
+from jaxdistill.run.files import (
+    explain_os_errors,
+    plain,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
+
+SHOWN = 6  # differing keys that a refusal spells out
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """A folder held by this run until closed, or until the process ends, however.
+
+    `notes` tells what differs from the run that the folder was made with, harmlessly.
+    """
+
+    path: Path
+    notes: tuple[str, ...]
+    lock: BinaryIO
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the numbered checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def synthetic(self) -> Path:
+        """Folder of the distilled sets."""
+        return self.path / "synthetic"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "figures"
+
+    @property
+    def eval(self) -> Path:
+        """Folder of the scores per network."""
+        return self.path / "eval"
+
+    @property
+    def profile(self) -> Path:
+        """Folder of the profiler's traces."""
+        return self.path / "profile"
+
+    @property
+    def metrics(self) -> Path:
+        """File of one JSON object per logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The one file to read."""
+        return self.path / "summary.json"
+
+    @property
+    def log(self) -> Path:
+        """File of what the run said."""
+        return self.path / "train.log"
+
+    @property
+    def finished(self) -> bool:
+        """Whether a summary with `"complete": true` is there."""
+        return self.summary.exists() and read_json(self.summary).get("complete") is True
+
+    def close(self) -> None:
+        """Let another run use the folder."""
+        self.lock.close()
+
+    def __enter__(self) -> "Workdir":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_workdir(
+    path: str | os.PathLike, config: Mapping[str, Any], volatile: Collection[str] = ()
+) -> Workdir:
+    """Make or resume a work folder for `config`; `volatile` dotted keys may change.
+
+    Raises `InputError`, and leaves the folder as it was, where it cannot be written, is
+    in use, belongs to another config, or holds files of something else.
+    """
+    path = Path(path).expanduser().absolute()
+    _refuse_foreign(path)
+    with explain_os_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / ".lock", "a+b")  # noqa: SIM115
+    try:
+        _lock(lock, path)
+        for folder in (path, path / "synthetic", path / "figures", path / "eval"):
+            remove_leftovers(folder)
+        notes = _write_record(path / "config.json", plain(config), volatile)
+    except BaseException:
+        lock.close()
+        raise
+    return Workdir(path, notes, lock)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config by its dotted keys; an empty part stands for itself."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _refuse_foreign(path: Path) -> None:
+    """A folder with visible files but no config.json is somebody's, not a run's."""
+    if not path.is_dir() or (path / "config.json").exists():
+        return
+    with explain_os_errors(path):
+        others = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
+    if others:
+        raise InputError(
+            f"--workdir={path} holds {others[0]} but no config.json, so it is no "
+            "run's: choose an empty or a new folder"
+        )
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Hold `file` alone; the kernel lets go when the process ends, even if killed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock, no harm to a single run
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        owner = file.read().decode(errors="replace").strip() or "unknown"
+        raise InputError(
+            f"--workdir={path} is in use by another run (process {owner}): wait for "
+            "it, stop it, or choose another folder"
+        ) from error
+    except OSError:  # a network disk without locks
+        return
+    file.truncate(0)
+    file.write(str(os.getpid()).encode())
+    file.flush()
+
+
+def _write_record(
+    file: Path, config: dict[str, Any], volatile: Collection[str]
+) -> tuple[str, ...]:
+    """Compare with what the folder was made with, then write how it is run now."""
+    now = {
+        "config": config,
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "device": device_name(),
+        "argv": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    notes: tuple[str, ...] = ()
+    if file.exists():
+        before = read_json(file)
+        if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
+            raise InputError(f"{file} is no run's record: choose another --workdir")
+        notes = _compare(file.parent, before, now, volatile)
+        now["started"] = before.get("started", now["started"])
+    write_json(file, now)
+    return notes
+
+
+def _compare(
+    path: Path, before: dict[str, Any], now: dict[str, Any], volatile: Collection[str]
+) -> tuple[str, ...]:
+    """Refuse another config; note what else differs."""
+    changed = _differences(flatten(before["config"]), flatten(now["config"]))
+    fatal = {key: text for key, text in changed.items() if key not in volatile}
+    if fatal:
+        shown = list(fatal.values())[:SHOWN]
+        more = f" and {len(fatal) - SHOWN} more" if len(fatal) > SHOWN else ""
+        raise InputError(
+            f"--workdir={path} holds another run, with {', '.join(shown)}{more}: go "
+            "back to those values to resume it, or choose a new --workdir"
+        )
+    packages = _differences(before.get("versions", {}), now["versions"])
+    return (*changed.values(), *packages.values())
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """By key, `key=old (now new)`."""
+    keys = dict.fromkeys([*before, *now])
+    return {
+        key: f"{key}={_told(before, key)} (now {_told(now, key)})"
+        for key in keys
+        if key not in before or key not in now or before[key] != now[key]
+    }
+
+
+def _told(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "unset"

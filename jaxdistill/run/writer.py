@@ -1,0 +1,161 @@
+"""What a run says while it goes: metrics as JSON lines, progress on the terminal."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from jaxdistill.errors import InputError
+from jaxdistill.run.files import explain_os_errors, plain, write_atomic
+from jaxdistill.run.report import human_seconds
+
+
+class MetricsWriter:
+    """Appends to `metrics.jsonl` in `folder`: one object a line, whole lines only.
+
+    `resume` is the step that the run goes on from: lines after it, which the run will
+    write again, are dropped, as is a line torn by a kill. None begins afresh. Raises
+    `InputError` where the disk fails, or if TensorBoard is wanted but not installed.
+    """
+
+    def __init__(
+        self, folder: Path, resume: int | None = None, tensorboard: bool = False
+    ) -> None:
+        self.path = Path(folder) / "metrics.jsonl"
+        start = -1 if resume is None else resume
+        self._board: Any = _board(Path(folder), start) if tensorboard else None
+        kept = [line for line in read_metrics(self.path) if line["step"] <= start]
+        write_atomic(self.path, b"".join(map(_line, kept)))
+        with explain_os_errors(self.path):
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Append the metrics of one step; NaN and infinities become null."""
+        record = plain({"step": step, **scalars})
+        with explain_os_errors(self.path):
+            self._file.write(_line(record))
+        for name, value in record.items() if self._board else ():
+            if name != "step" and isinstance(value, int | float):
+                self._board.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Hand over what TensorBoard buffers; the lines are on their way already."""
+        if self._board:
+            self._board.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file, in order; none if there is no file."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    records = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # torn by a kill or a full disk
+            records.append(json.loads(line))
+    return [
+        record for record in records if isinstance(record, dict) and "step" in record
+    ]
+
+
+class Progress:
+    """One line per event, or a bar where a person looks on.
+
+    `step 1200/5000  loss 3.41  match 3.39  12.3 step/s  eta 5m`; the rate is that since
+    the last line, so neither compilation nor a pause spoils it for long.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        start: int = 0,
+        unit: str = "step",
+        stream: TextIO | None = None,
+    ) -> None:
+        self.total, self.unit = total, unit
+        self.stream = sys.stderr if stream is None else stream
+        self._seen: tuple[int, float] | None = None
+        self._bar = None
+        if self.stream.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=start,
+                unit=unit,
+                file=self.stream,
+                dynamic_ncols=True,
+            )
+
+    def update(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Tell that `step` steps are done, with what was measured there."""
+        values = [f"{name} {float(value):.4g}" for name, value in metrics.items()]
+        if self._bar is not None:
+            self._bar.set_postfix_str("  ".join(values), refresh=False)
+            self._bar.update(step - self._bar.n)
+        else:
+            head = f"{self.unit} {step}/{self.total}"
+            print(
+                "  ".join([head, *values, *self._pace(step)]),
+                file=self.stream,
+                flush=True,
+            )
+
+    def note(self, text: str) -> None:
+        """Tell anything else, on a line of its own."""
+        if self._bar is not None:
+            self._bar.write(text, file=self.stream)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    @contextlib.contextmanager
+    def compiling(self, what: str = "") -> Iterator[None]:
+        """Tell before and after that the wait is for the compiler."""
+        self.note(f"compiling {what}".rstrip() + " ...")
+        start = time.perf_counter()
+        yield
+        self.note(f"compiled in {human_seconds(time.perf_counter() - start)}")
+
+    def close(self) -> None:
+        """Leave the terminal on a fresh line."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _pace(self, step: int) -> list[str]:
+        """Rate since the last call and the time left, once there was a last call."""
+        now, before = time.perf_counter(), self._seen
+        self._seen = (step, now)
+        if before is None or step <= before[0]:
+            return []
+        rate = (step - before[0]) / max(now - before[1], 1e-9)
+        left = (self.total - step) / rate
+        return [f"{rate:.3g} {self.unit}/s", f"eta {human_seconds(left)}"]
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def _board(folder: Path, start: int) -> Any:
+    """A TensorBoard writer that forgets what follows `start`."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "TensorBoard files were asked for but tensorboardX is not installed: "
+            'pip install "jaxdistill[tensorboard]"'
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)

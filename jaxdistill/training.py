@@ -1,0 +1,199 @@
+"""Training networks on labelled images: one epoch, written once.
+
+Experts keep every epoch of it, evaluation scans over the epochs, students will use it.
+
+    theta <- theta - lr * m,   m <- momentum * m + g + weight_decay * theta
+
+with g the gradient of the cross-entropy, or that of a flatter neighbour (FTD, Du et al.
+2023): e = rho |theta|^2 g / || |theta| g ||, g+ the gradient at theta + e, and the step
+along g+ - a * (the part of g orthogonal to g+), as GSAM (Zhuang et al. 2022).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxdistill.augment import augment_each
+from jaxdistill.errors import InputError
+from jaxdistill.losses import soft_cross_entropy
+from jaxdistill.standard import standardise
+from jaxdistill.types import (
+    Network,
+    Params,
+    PRNGKey,
+    Scalar,
+    Split,
+    Standard,
+    Synthetic,
+)
+
+
+class Examples(NamedTuple):
+    """What a network trains on: stored bytes or inputs, and soft targets."""
+
+    images: Array  # uint8, or float where the images are inputs already
+    targets: Float[Array, "n k"]
+    standard: Standard
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+        return self.targets.shape[0]
+
+
+class Recipe(NamedTuple):
+    """How to train; the defaults are the literature's evaluation (Zhao et al. 2021).
+
+    `drop_at` is the share of the epochs after which the rate falls to a tenth (1:
+    never).
+    `rho` above 0 asks for flat trajectories, `orthogonal` is their `a`.
+    """
+
+    epochs: int = 1000
+    batch: int = 256
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    drop_at: float = 0.5
+    policy: tuple[str, ...] = ()
+    rho: float = 0.0
+    orthogonal: float = 0.0
+
+
+class TrainState(NamedTuple):
+    """A network in training; without momentum nothing but its parameters is kept."""
+
+    params: Params
+    velocity: Params | tuple[()]
+
+
+def of_split(split: Split, classes: int) -> Examples:
+    """Real images with their labels."""
+    targets = jax.nn.one_hot(split.labels, classes)
+    return Examples(split.images, targets, split.standard)
+
+
+def of_synthetic(synthetic: Synthetic, standard: Standard) -> Examples:
+    """A distilled set with its labels as learned."""
+    return Examples(synthetic.images, jax.nn.softmax(synthetic.logits), standard)
+
+
+def begin(network: Network, recipe: Recipe, key: PRNGKey) -> TrainState:
+    """A fresh network at rest."""
+    params = network.init(key)
+    return TrainState(params, optax.tree.zeros_like(params) if recipe.momentum else ())
+
+
+def train_epoch(
+    network: Network,
+    recipe: Recipe,
+    state: TrainState,
+    examples: Examples,
+    lr: Scalar,
+    key: PRNGKey,
+) -> tuple[TrainState, Scalar]:
+    """One pass over a new shuffle, and its mean loss.
+
+    A batch larger than the set is the set; a remainder smaller than a batch is left to
+    the next shuffle.
+    """
+    batch = min(recipe.batch, examples.size)
+    steps = examples.size // batch
+    k_order, k_augment = jax.random.split(key)
+    keys = jax.random.split(k_augment, steps)
+    whole = batch == examples.size
+    order = jax.random.permutation(k_order, examples.size)[: steps * batch]
+    gradient = _flat_gradient if recipe.rho else _gradient
+
+    def step(state, item):
+        chosen, k = item
+        images, targets = examples.images, examples.targets
+        if not whole:
+            images, targets = images[chosen], targets[chosen]
+        if images.dtype == jnp.uint8:
+            images = standardise(images, examples.standard)
+        images = augment_each(images, k, recipe.policy) if recipe.policy else images
+
+        def loss(params):
+            return soft_cross_entropy(network.apply(params, images), targets)
+
+        value, grads = gradient(loss, state.params, recipe)
+        return _sgd(state, grads, recipe, lr), value
+
+    state, losses = jax.lax.scan(step, state, (order.reshape(steps, batch), keys))
+    return state, losses.mean()
+
+
+def train_network(
+    network: Network, recipe: Recipe, examples: Examples, lr: Scalar, key: PRNGKey
+) -> tuple[Params, Float[Array, " epochs"]]:
+    """A fresh network after all epochs, and the mean loss of each; pure."""
+    k_init, k_train = jax.random.split(key)
+    drop = int(recipe.epochs * recipe.drop_at)
+
+    def epoch(state, number):
+        rate = jnp.where(number > drop, 0.1 * lr, lr)
+        # The reference builds a new optimiser at the drop, which forgets its momentum.
+        still = number == drop + 1
+        velocity = jax.tree.map(
+            lambda v: jnp.where(still, jnp.zeros_like(v), v), state.velocity
+        )
+        state = state._replace(velocity=velocity)
+        k = jax.random.fold_in(k_train, number)
+        return train_epoch(network, recipe, state, examples, rate, k)
+
+    state, losses = jax.lax.scan(
+        epoch, begin(network, recipe, k_init), jnp.arange(recipe.epochs)
+    )
+    return state.params, losses
+
+
+def require_recipe(recipe: Recipe, key: str) -> None:
+    """`InputError` naming `key` for a recipe that cannot train."""
+    rules = {
+        "epochs": (recipe.epochs >= 1, "at least 1"),
+        "batch": (recipe.batch >= 1, "at least 1"),
+        "momentum": (0 <= recipe.momentum < 1, "at least 0 and below 1"),
+        "drop_at": (0 < recipe.drop_at <= 1, "above 0 and at most 1"),
+        "rho": (recipe.rho >= 0, "at least 0"),
+    }
+    for name, (good, rule) in rules.items():
+        if not good:
+            value = getattr(recipe, name)
+            raise InputError(f"{key}.{name}={value} must be {rule}")
+
+
+def _sgd(state: TrainState, grads: Params, recipe: Recipe, lr: Scalar) -> TrainState:
+    decayed = jax.tree.map(
+        lambda g, p: g + recipe.weight_decay * p, grads, state.params
+    )
+    if not recipe.momentum:
+        moved = jax.tree.map(lambda p, g: p - lr * g, state.params, decayed)
+        return TrainState(moved, ())
+    velocity = jax.tree.map(
+        lambda v, g: recipe.momentum * v + g, state.velocity, decayed
+    )
+    moved = jax.tree.map(lambda p, v: p - lr * v, state.params, velocity)
+    return TrainState(moved, velocity)
+
+
+def _gradient(loss: Callable, params: Params, recipe: Recipe) -> tuple[Scalar, Params]:
+    del recipe
+    return jax.value_and_grad(loss)(params)
+
+
+def _flat_gradient(loss: Callable, params: Params, recipe: Recipe):
+    value, g = jax.value_and_grad(loss)(params)
+    tiny = 1e-12
+    norm = optax.tree.norm(jax.tree.map(lambda p, g: jnp.abs(p) * g, params, g))
+    shifted = jax.tree.map(
+        lambda p, g: p + recipe.rho * p**2 * g / (norm + tiny), params, g
+    )
+    flat = jax.grad(loss)(shifted)
+    along = optax.tree.vdot(g, flat) / (optax.tree.vdot(flat, flat) + tiny)
+    return value, jax.tree.map(
+        lambda f, g: f - recipe.orthogonal * (g - along * f), flat, g
+    )

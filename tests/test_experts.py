@@ -1,0 +1,137 @@
+"""Experts: what one depends on, and what it does not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import (
+    CLASSES,
+    EXPERT_RECIPE,
+    assert_close,
+    assert_same_bits,
+    tanh_network,
+    toy_convnet,
+    toy_experts,
+    toy_pool,
+)
+
+from jaxdistill.driver import Plan, iterate
+from jaxdistill.errors import InputError
+from jaxdistill.experts import expert_training, train_experts
+from jaxdistill.mesh import initialise, make_mesh
+from jaxdistill.standard import standardise
+from jaxdistill.training import begin, of_split, train_epoch
+
+RECIPE = EXPERT_RECIPE._replace(momentum=0.5)
+
+
+def train(network, ids, *, count=1, engine="shard_map", population="auto"):
+    """Two epochs of the experts `ids`, on the host."""
+    learner = expert_training(
+        network, ids, lr=0.1, recipe=RECIPE, population=population
+    )
+    mesh = make_mesh(count)
+    state = initialise(learner, jax.random.key(1), mesh)
+    examples = of_split(toy_pool().train, CLASSES)
+    run = iterate(
+        learner,
+        state,
+        examples,
+        lambda step: (),
+        jax.random.key(2),
+        plan=Plan(0, 2),
+        mesh=mesh,
+        engine=engine,
+    )
+    *_, (step, state, metrics) = run
+    assert step == state.step == 2
+    return jax.tree.map(np.asarray, state), metrics
+
+
+def test_any_devices_and_engine_train_the_same_experts():
+    expected = train(toy_convnet(), range(4))
+    for engine in ("shard_map", "pmap"):
+        ours = train(toy_convnet(), range(4), count=4, engine=engine)
+        assert_close(ours, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_an_expert_does_not_depend_on_its_group():
+    together, _ = train(tanh_network(), range(4))
+    apart, _ = train(tanh_network(), range(2, 4))
+    np.testing.assert_array_equal(apart.id, [2, 3])
+    assert_close(apart.nets, jax.tree.map(lambda x: x[2:], together.nets))
+    first, second = (jax.tree.map(lambda x: x[i], together.nets.params) for i in (0, 1))
+    assert not np.allclose(first["in"], second["in"])
+
+
+def test_an_expert_is_epochs_of_training():
+    """The group against one network and `train_epoch`, key by number and epoch."""
+    together, metrics = train(tanh_network(), range(2), population="vmap")
+    examples = of_split(toy_pool().train, CLASSES)
+    losses = []
+    for number in range(2):
+        net = begin(
+            tanh_network(), RECIPE, jax.random.fold_in(jax.random.key(1), number)
+        )
+        for step in range(2):
+            k = jax.random.fold_in(jax.random.fold_in(jax.random.key(2), number), step)
+            net, loss = train_epoch(
+                tanh_network(), RECIPE, net, examples, jnp.asarray(0.1), k
+            )
+        losses.append(loss)
+        assert_close(net, jax.tree.map(lambda x, n=number: x[n], together.nets))
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-5)
+
+
+def test_snapshots_run_from_the_start_of_training_and_learn():
+    experts, network, pool = toy_experts(), tanh_network(), toy_pool()
+    assert (experts.count, experts.epochs) == (4, 4)
+    assert experts.network == network.name
+    inputs = standardise(pool.val.images, pool.standard)
+
+    def right(expert, epoch):
+        logits = network.apply(experts.read(expert, epoch), inputs)
+        return np.mean(logits.argmax(axis=1) == pool.val.labels)
+
+    k_init = jax.random.split(jax.random.key(5))[0]
+    first = network.init(jax.random.fold_in(k_init, 1))
+    assert_close(experts.read(1, 0), first)
+    assert np.mean([right(e, 4) for e in range(4)]) > 0.9
+    assert np.mean([right(e, 0) for e in range(4)]) < 0.7
+    assert all(isinstance(x, np.ndarray) for x in experts.read(0, 2).values())
+
+
+def test_training_again_gives_the_same_experts():
+    again = train_experts(
+        tanh_network(),
+        toy_pool(),
+        count=4,
+        epochs=4,
+        key=jax.random.key(5),
+        lr=0.1,
+        recipe=EXPERT_RECIPE,
+    )
+    assert_same_bits(again.read(3, 4), toy_experts().read(3, 4))
+
+
+def test_experts_of_another_network_are_refused():
+    toy_experts().require_network(tanh_network())
+    with pytest.raises(InputError, match="of tanh-6, not of tanh-7"):
+        toy_experts().require_network(tanh_network(7))
+
+
+def test_a_count_that_does_not_divide_over_the_devices():
+    with pytest.raises(InputError, match=r"experts\.count=6 must be a multiple of the 4"):
+        train_experts(
+            tanh_network(),
+            toy_pool(),
+            count=6,
+            epochs=1,
+            key=jax.random.key(0),
+            mesh=make_mesh(4),
+        )
+
+
+def test_a_recipe_that_cannot_train():
+    with pytest.raises(InputError, match=r"experts\.batch=0"):
+        expert_training(tanh_network(), range(2), recipe=RECIPE._replace(batch=0))
