@@ -5,7 +5,7 @@ jaxdistill distill --config=configs/mtt_pneumoniamnist.py --workdir=runs/mtt_pne
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults
+from jaxdistill.run.defaults import defaults, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
@@ -14,7 +14,8 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.ipc = 10
     c.steps = 1000
     c.augment = "none"
-    c.data = {"name": "pneumoniamnist", "size": 28}
+    c.data.name = "pneumoniamnist"
+    c.data.size = 28
     c.network = {"name": "convnet", "width": 32, "depth": 3, "norm": "instance"}
     c.experts.count = 10
     c.experts.epochs = 20
@@ -25,14 +26,4 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.eval.epochs = 300
     c.eval.full_epochs = 20
     c.checkpoint_every = 100
-    if mode == "smoke":
-        c.steps = c.steps_per_call = c.log_every = c.checkpoint_every = c.eval.every = 2
-        c.ipc = 1
-        c.network = {"name": "convnet", "width": 4, "depth": 2, "norm": "instance"}
-        c.experts.count = c.experts.at_once = c.experts.epochs = 2
-        c.trajectory.unroll_steps = 3
-        c.trajectory.expert_epochs = 1
-        c.trajectory.start_first = c.trajectory.start_max = 1
-        c.eval.seeds = c.eval.final_seeds = c.eval.draws = c.eval.epochs = 2
-        c.eval.full_epochs = 1
-    return c
+    return smoke(c) if mode == "smoke" else c

@@ -7,7 +7,7 @@ jaxdistill distill --config=configs/quickstart.py --workdir=runs/quickstart
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults
+from jaxdistill.run.defaults import defaults, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
@@ -16,7 +16,6 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.ipc = 5
     c.steps = 150
     c.augment = "none"
-    c.data = {"name": "phantom", "size": 32}
     c.network = {"name": "convnet", "width": 16, "depth": 3, "norm": "instance"}
     c.experts.count = c.experts.at_once = 4
     c.experts.epochs = 10
@@ -30,15 +29,4 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.eval.batch = 64
     c.log_every = 10
     c.checkpoint_every = 50
-    if mode == "smoke":
-        c.steps = c.steps_per_call = c.log_every = c.checkpoint_every = c.eval.every = 2
-        c.ipc = 1
-        c.data = {"name": "phantom", "size": 16}
-        c.network = {"name": "convnet", "width": 4, "depth": 2, "norm": "instance"}
-        c.experts.count = c.experts.at_once = c.experts.epochs = 2
-        c.trajectory.unroll_steps = 3
-        c.trajectory.expert_epochs = 1
-        c.trajectory.start_first = c.trajectory.start_max = 1
-        c.eval.seeds = c.eval.final_seeds = c.eval.draws = c.eval.epochs = 2
-        c.eval.full_epochs = 1
-    return c
+    return smoke(c) if mode == "smoke" else c

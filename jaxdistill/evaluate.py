@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from jaxdistill.errors import InputError
 from jaxdistill.mesh import make_mesh, spread
@@ -29,6 +29,8 @@ from jaxdistill.training import (
     train_network,
 )
 from jaxdistill.types import Network, Params, PRNGKey, Split, Synthetic
+
+PRNGKeys = Key[Array, " s"]
 
 REAL_LR = 0.01
 CHUNK = 256  # images predicted at once
@@ -70,7 +72,7 @@ def evaluator(
     *,
     mesh: Mesh | None = None,
     population: str = "auto",
-) -> Callable[[Examples, Split, float | Array, PRNGKey], np.ndarray]:
+) -> Callable[[Examples, Split, float | Array, PRNGKeys], np.ndarray]:
     """`(examples, split, lr, keys) -> probabilities [keys, n, k]` of one fresh net a
     key.
 
@@ -79,7 +81,7 @@ def evaluator(
     require_recipe(recipe, "eval")
 
     @jax.jit
-    def run(examples: Examples, split: Split, lr: Array, keys: PRNGKey):
+    def run(examples: Examples, split: Split, lr: Array, keys: PRNGKeys):
         def all_of(shared, keys):
             def one(key):
                 params, _ = train_network(network, recipe, shared[0], shared[2], key)
@@ -107,7 +109,7 @@ def subset_evaluator(
     require_recipe(recipe, "eval")
 
     @jax.jit
-    def run(train: Examples, indices: Array, split: Split, lr: Array, keys: PRNGKey):
+    def run(train: Examples, indices: Array, split: Split, lr: Array, keys: PRNGKeys):
         def all_of(shared, indices, keys):
             train, split, lr = shared
 

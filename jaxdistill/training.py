@@ -15,11 +15,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from jaxdistill.augment import augment_each
 from jaxdistill.errors import InputError
 from jaxdistill.losses import soft_cross_entropy
+from jaxdistill.microbatch import mean_over, microbatch
 from jaxdistill.standard import standardise
 from jaxdistill.types import (
     Network,
@@ -104,23 +105,25 @@ def train_epoch(
     steps = examples.size // batch
     k_order, k_augment = jax.random.split(key)
     keys = jax.random.split(k_augment, steps)
-    whole = batch == examples.size
     order = jax.random.permutation(k_order, examples.size)[: steps * batch]
+    part = microbatch(network, examples.images.shape[1:], batch)
     gradient = _flat_gradient if recipe.rho else _gradient
 
     def step(state, item):
         chosen, k = item
-        images, targets = examples.images, examples.targets
-        if not whole:
-            images, targets = images[chosen], targets[chosen]
-        if images.dtype == jnp.uint8:
-            images = standardise(images, examples.standard)
-        images = augment_each(images, k, recipe.policy) if recipe.policy else images
+        place = jnp.arange(batch)
 
-        def loss(params):
+        def loss(params, part):
+            rows, places = part
+            images, targets = examples.images[rows], examples.targets[rows]
+            if images.dtype == jnp.uint8:
+                images = standardise(images, examples.standard)
+            if recipe.policy:
+                images = augment_each(images, k, recipe.policy, places)
             return soft_cross_entropy(network.apply(params, images), targets)
 
-        value, grads = gradient(loss, state.params, recipe)
+        parts = (chosen.reshape(-1, part), place.reshape(-1, part))
+        value, grads = gradient(loss, state.params, parts, recipe)
         return _sgd(state, grads, recipe, lr), value
 
     state, losses = jax.lax.scan(step, state, (order.reshape(steps, batch), keys))
@@ -180,19 +183,23 @@ def _sgd(state: TrainState, grads: Params, recipe: Recipe, lr: Scalar) -> TrainS
     return TrainState(moved, velocity)
 
 
-def _gradient(loss: Callable, params: Params, recipe: Recipe) -> tuple[Scalar, Params]:
+def _gradient(
+    loss: Callable, params: Params, parts: PyTree, recipe: Recipe
+) -> tuple[Scalar, Params]:
     del recipe
-    return jax.value_and_grad(loss)(params)
+    return mean_over(lambda part: jax.value_and_grad(loss)(params, part), parts)
 
 
-def _flat_gradient(loss: Callable, params: Params, recipe: Recipe):
-    value, g = jax.value_and_grad(loss)(params)
+def _flat_gradient(
+    loss: Callable, params: Params, parts: PyTree, recipe: Recipe
+) -> tuple[Scalar, Params]:
+    value, g = _gradient(loss, params, parts, recipe)
     tiny = 1e-12
     norm = optax.tree.norm(jax.tree.map(lambda p, g: jnp.abs(p) * g, params, g))
     shifted = jax.tree.map(
         lambda p, g: p + recipe.rho * p**2 * g / (norm + tiny), params, g
     )
-    flat = jax.grad(loss)(shifted)
+    _, flat = _gradient(loss, shifted, parts, recipe)
     along = optax.tree.vdot(g, flat) / (optax.tree.vdot(flat, flat) + tiny)
     return value, jax.tree.map(
         lambda f, g: f - recipe.orthogonal * (g - along * f), flat, g

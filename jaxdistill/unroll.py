@@ -26,9 +26,9 @@ inner optimiser is element-wise: its own vjp gives u, the adjoint of g_t, and h 
 in direction u. `first_order` leaves v as it is: the influence of x_t on later steps is
 dropped, as in TESLA (Cui et al. 2023, eq. 8).
 
-Memory is N |theta| floats and one step's graph. Gradients with respect to `inputs`
-(indices, keys) are not defined. `loss` must not close over traced arrays: pass them
-through `data` or `inputs`.
+Memory is N |theta| floats and one microbatch's graph. A step's gradient is the mean
+over its microbatches. Gradients with respect to `inputs` (indices, keys) are not
+defined. `loss` must not close over traced arrays: pass them through `data` or `inputs`.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxdistill.errors import InputError
+from jaxdistill.microbatch import mean_over
 from jaxdistill.types import Params, Scalar
 
 Loss = Callable[[Params, PyTree, PyTree], Scalar]
@@ -103,12 +104,13 @@ def unroll(
 ) -> Params:
     """Parameters after `len(rates)` inner steps; see the module for the mathematics.
 
-    `loss(params, data, input)` sees one entry of `inputs` a step. Raises `InputError`
-    for an unknown `gradient`.
+    `inputs` leads with steps and microbatches: `loss(params, data, input)` sees one
+    microbatch, a step takes the mean of them. Raises `InputError` for an unknown
+    `gradient`.
     """
     if gradient not in GRADIENTS:
         raise InputError(
-            f"method.gradient={gradient!r} is not known: choose one of "
+            f"trajectory.gradient={gradient!r} is not known: choose one of "
             f"{', '.join(GRADIENTS)}"
         )
     return GRADIENTS[gradient](loss, inner)(params, data, rates, inputs)
@@ -167,7 +169,7 @@ def _back_sgd(loss: Loss) -> Callable:
 
 def _back_general(loss: Loss, inner: Inner) -> Callable:
     def back(v, w, theta, state, data, rate, given):
-        grads = jax.grad(loss)(theta, data, given)
+        grads = _gradient(loss, theta, data, given)
         _, pull = jax.vjp(inner.step, grads, state, theta, rate)
         u, w, v, rate_bar = pull((v, w))
         _, (h_theta, h_data) = _directional(loss, theta, data, given, u)
@@ -179,15 +181,22 @@ def _back_general(loss: Loss, inner: Inner) -> Callable:
 def _directional(loss: Loss, theta, data, given, direction):
     """`<grad_theta loss, direction>` and its gradients, by reverse over forward."""
 
-    def h(theta, data):
-        return jax.jvp(lambda p: loss(p, data, given), (theta,), (direction,))[1]
+    def of_part(part):
+        def h(theta, data):
+            return jax.jvp(lambda p: loss(p, data, part), (theta,), (direction,))[1]
 
-    return jax.value_and_grad(h, argnums=(0, 1))(theta, data)
+        return jax.value_and_grad(h, argnums=(0, 1))(theta, data)
+
+    return mean_over(of_part, given)
+
+
+def _gradient(loss: Loss, params: Params, data: PyTree, given: PyTree) -> Params:
+    return mean_over(lambda part: jax.grad(loss)(params, data, part), given)
 
 
 def _step(loss: Loss, inner: Inner) -> Callable:
     def step(params, state, data, rate, given):
-        grads = jax.grad(loss)(params, data, given)
+        grads = _gradient(loss, params, data, given)
         return inner.step(grads, state, params, rate)
 
     return step

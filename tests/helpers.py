@@ -91,11 +91,10 @@ EXPERT_RECIPE = Recipe(epochs=4, batch=24, momentum=0.0, weight_decay=0.0, drop_
 
 
 @functools.cache
-def toy_experts(name: str = "tanh") -> Experts:
-    """Four experts of four epochs of the tanh network or the ConvNet."""
-    network = {"tanh": tanh_network, "convnet": toy_convnet}[name]()
+def toy_experts() -> Experts:
+    """Four experts of four epochs of the tanh network."""
     return train_experts(
-        network,
+        tanh_network(),
         toy_pool(),
         count=4,
         epochs=4,
@@ -137,7 +136,7 @@ class ToyState(NamedTuple):
 
 
 def toy_learner() -> Learner:
-    """Everything a learner may use: randomness, residents, feeds, a mean over devices."""
+    """What a learner may use: randomness, residents, feeds, means over devices."""
 
     def init(key):
         own = jax.random.normal(key, (8, 3))

@@ -10,7 +10,6 @@ from helpers import (
     assert_close,
     assert_same_bits,
     tanh_network,
-    toy_convnet,
     toy_experts,
     toy_pool,
 )
@@ -49,9 +48,9 @@ def train(network, ids, *, count=1, engine="shard_map", population="auto"):
 
 
 def test_any_devices_and_engine_train_the_same_experts():
-    expected = train(toy_convnet(), range(4))
+    expected = train(tanh_network(), range(4))
     for engine in ("shard_map", "pmap"):
-        ours = train(toy_convnet(), range(4), count=4, engine=engine)
+        ours = train(tanh_network(), range(4), count=4, engine=engine)
         assert_close(ours, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -60,8 +59,8 @@ def test_an_expert_does_not_depend_on_its_group():
     apart, _ = train(tanh_network(), range(2, 4))
     np.testing.assert_array_equal(apart.id, [2, 3])
     assert_close(apart.nets, jax.tree.map(lambda x: x[2:], together.nets))
-    first, second = (jax.tree.map(lambda x: x[i], together.nets.params) for i in (0, 1))
-    assert not np.allclose(first["in"], second["in"])
+    first, second = together.nets.params["in"][:2]
+    assert not np.allclose(first, second)
 
 
 def test_an_expert_is_epochs_of_training():
@@ -121,7 +120,7 @@ def test_experts_of_another_network_are_refused():
 
 
 def test_a_count_that_does_not_divide_over_the_devices():
-    with pytest.raises(InputError, match=r"experts\.count=6 must be a multiple of the 4"):
+    with pytest.raises(InputError, match=r"experts\.count=6 must be a multiple of"):
         train_experts(
             tanh_network(),
             toy_pool(),

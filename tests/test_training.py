@@ -88,7 +88,9 @@ def test_an_epoch_is_sgd_with_momentum_and_decay_over_a_shuffle():
     middle = sgd_by_hand(start(recipe), batches[:1], recipe, 0.1)
     losses = [
         -np.mean(np.sum(y * log_softmax(x @ p["w"] + p["b"], axis=1), axis=1))
-        for (x, y), p in zip(batches, (start(recipe).params, middle.params), strict=True)
+        for (x, y), p in zip(
+            batches, (start(recipe).params, middle.params), strict=True
+        )
     ]
     np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-4)
 

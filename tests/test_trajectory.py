@@ -108,7 +108,7 @@ def test_loss_and_gradient_are_the_equation(batch):
         rows = [
             schedule(jax.random.fold_in(key, i), 6, batch, STEPS)[0] for i in fed.id
         ]
-        rows = [[np.arange(6)] * STEPS if r is None else np.asarray(r) for r in rows]
+        rows = [np.asarray(r) for r in rows]
         one = lambda tree, i: jax.tree.map(lambda x: x[i], tree)  # noqa: E731
         pieces = [(one(fed.start, i), one(fed.target, i)) for i in range(2)]
 
@@ -163,7 +163,7 @@ def test_one_step_moves_raw_lr_by_the_softplus_chain():
 # ---- batches and starts --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "batch", "steps"), [(6, 2, 7), (7, 3, 5), (5, 4, 3)])
+@pytest.mark.parametrize(("size", "batch", "steps"), [(6, 2, 7), (7, 3, 5)])
 def test_a_pass_repeats_no_image(size, batch, steps):
     batches, keys = schedule(jax.random.key(0), size, batch, steps)
     assert batches.shape == (steps, batch)
@@ -179,14 +179,14 @@ def test_a_pass_repeats_no_image(size, batch, steps):
 
 
 @pytest.mark.parametrize("batch", [0, 6])
-def test_the_whole_set_needs_no_indices(batch):
+def test_the_whole_set_enters_every_step(batch):
     indices, keys = schedule(jax.random.key(0), 6, batch, 3)
-    assert indices is None
+    np.testing.assert_array_equal(np.sort(indices), [range(6)] * 3)
     assert keys.shape == (3,)
 
 
 def test_a_batch_larger_than_the_set_is_refused():
-    with pytest.raises(InputError, match=r"method\.batch=7 .* of 6 images"):
+    with pytest.raises(InputError, match=r"\.batch=7 .* set of 6 images"):
         schedule(jax.random.key(0), 6, 7, 3)
 
 
@@ -238,7 +238,9 @@ def test_default_starts_reach_the_last_epoch_and_no_further():
     method = tanh_method()
     for step in range(12):
         method.source.feed(step)  # would raise past the last snapshot
-    with pytest.raises(InputError, match=r"start_max=4 with method.expert_epochs=2"):
+    with pytest.raises(
+        InputError, match=r"start_max=4 with trajectory.expert_epochs=2"
+    ):
         tanh_method(starts=StartRange(0, 4, 4))
 
 
@@ -294,12 +296,11 @@ def test_a_step_above_the_threshold_changes_nothing():
 def test_a_threshold_between_two_segments_keeps_the_lower():
     synthetic = toy_synthetic()
     both, grads_both, matched = value_and_grad(tanh_method(segments=2), synthetic)
-    low = 2 * both - matched.metrics["match_most"]
-    limit = float(low + matched.metrics["match_most"]) / 2
+    # Their mean lies between them.
     value, grads, kept = value_and_grad(
-        tanh_method(segments=2, threshold=limit), synthetic
+        tanh_method(segments=2, threshold=float(both)), synthetic
     )
-    assert kept.kept == 0.5
+    assert (matched.kept, kept.kept) == (1.0, 0.5)
     np.testing.assert_allclose(value, both, rtol=1e-6)
     assert not np.allclose(grads.images, grads_both.images)
     assert optax.tree.norm(grads.images) > 0
@@ -321,7 +322,7 @@ def test_a_nan_is_not_skipped():
 
 def test_gradient_options_agree_and_first_order_leans_the_same_way():
     synthetic = toy_synthetic()
-    settings = {"batch": 3, "segments": 2, "policy": ("crop", "scale")}
+    settings = {"batch": 3, "policy": ("crop",)}
     found = {
         name: value_and_grad(tanh_method(gradient=name, **settings), synthetic)
         for name in ("plain", "checkpoint", "sweep", "first_order")
@@ -375,11 +376,10 @@ def test_shape_term_joins_the_loss_and_its_gradient():
 
 
 def test_augmentation_is_drawn_anew_for_each_key():
-    method = tanh_method(policy=("color", "crop"))
-    synthetic = toy_synthetic()
-    first = value_and_grad(method, synthetic, key=jax.random.key(1))[0]
-    again = value_and_grad(method, synthetic, key=jax.random.key(1))[0]
-    other = value_and_grad(method, synthetic, key=jax.random.key(2))[0]
+    method = tanh_method(policy=("crop",))
+    fed = method.source.feed(0)
+    run = jax.jit(lambda key: method.loss(toy_synthetic(), (), fed, key)[0])
+    first, again, other = (run(jax.random.key(k)) for k in (1, 1, 2))
     assert first == again
     assert first != other
 

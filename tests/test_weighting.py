@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import assert_close, assert_same_bits, toy_synthetic
-from test_trajectory import gap, linear_method, train_by_hand, value_and_grad, walk
+from test_trajectory import linear_method, train_by_hand, value_and_grad, walk
 
 from jaxdistill.distillers.weighting import (
     WEIGHTINGS,

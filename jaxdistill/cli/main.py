@@ -4,10 +4,12 @@ import inspect
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxdistill.cli.arguments import parse
 from jaxdistill.errors import Diverged, InputError, Stopped
 
 HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to share.
@@ -22,29 +24,39 @@ jaxdistill VERB --help tells the flags of each. A first run, without any data:
   jaxdistill distill --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
-FLAGS = """
+CONFIG = """
   --config=FILE[:MODE]       a config file; MODE is full (the default) or smoke
-  --config.KEY=VALUE         another value for one key, as in --config.ipc=1
-  --workdir=DIR              where the run lives; the same folder again resumes it
-  --profile_steps=FIRST:END  write a profiler trace of these steps to DIR/profile
-"""
-
-EVALUATE_FLAGS = """  --synthetic=FILE           the distilled set, a file of
-DIR/synthetic
-"""
+  --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
+FLAGS = {
+    "workdir=DIR": "where the run lives; the same folder again resumes it",
+    "profile_steps=FIRST:END": "write a profiler trace of these steps to DIR/profile",
+    "synthetic=FILE": "the distilled set, a file of DIR/synthetic",
+}
 
 
 class Verb(NamedTuple):
-    """A verb: what it is for, its flags, and the call."""
+    """A verb: what it is for, its flags beside the config, and the call."""
 
     purpose: str
-    flags: str
+    flags: tuple[str, ...]
     run: Callable[..., int]
 
 
 def console() -> None:
     """The entry point of the installed command."""
+    warnings.showwarning = _warn  # type: ignore[assignment]
+    sys.excepthook = _not_closed_loops
     sys.exit(main(sys.argv[1:]))
+
+
+def _not_closed_loops(kind: type, error: BaseException, trace: Any) -> None:
+    """Report as usual, but not the rest of a save that failed and was told of.
+
+    Where one write of a checkpoint fails, threads of the others find the loop that
+    waited for them closed, and each would print a traceback.
+    """
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def main(argv: list[str]) -> int:
@@ -68,6 +80,12 @@ def main(argv: list[str]) -> int:
         return 130
 
 
+def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """A warning as a line for users, without the place in our code."""
+    del category, where
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def _dispatch(verb: str, argv: list[str]) -> int:
     if verb == "data":
         from jaxdistill.cli.data import main as data_main
@@ -80,7 +98,7 @@ def _dispatch(verb: str, argv: list[str]) -> int:
     if any(arg in ("-h", "--help") for arg in argv):
         print(_help(verb))
         return 0
-    config, flags = _parse(argv)
+    config, flags = parse(argv, VERBS[verb].flags)
     return VERBS[verb].run(config, flags)
 
 
@@ -118,10 +136,12 @@ def _evaluate(config: dict[str, Any], flags: Any) -> int:
 def _experts(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.run import distilling
     from jaxdistill.run.defaults import VOLATILE
+    from jaxdistill.run.expert_store import require_teaching
     from jaxdistill.run.workdir import open_workdir
 
     workdir = _workdir(flags).expanduser().absolute()
-    parts = distilling.prepare(config, workdir, _profile(flags))
+    parts = distilling.prepare(config, workdir, None)
+    require_teaching(config["experts"], parts.loop)
     with open_workdir(workdir, config, VOLATILE):
         experts = distilling.teach(parts, workdir / "experts")
     print(f"{experts.count} experts of {experts.epochs} epochs are ready")
@@ -131,45 +151,18 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
 VERBS = {
     "distill": Verb(
         "Distil a data set: experts, distillation, evaluation, figures.",
-        FLAGS,
+        ("workdir", "profile_steps"),
         _distill,
     ),
-    "experts": Verb("Train expert trajectories, or finish them.", FLAGS, _experts),
+    "experts": Verb(
+        "Train expert trajectories, or finish them.", ("workdir",), _experts
+    ),
     "evaluate": Verb(
         "Train fresh networks on a distilled set and on what it must beat.",
-        FLAGS + EVALUATE_FLAGS,
+        ("workdir", "synthetic"),
         _evaluate,
     ),
 }
-
-
-def _parse(argv: list[str]) -> tuple[dict[str, Any], Any]:
-    """The configuration as plain values, and the other flags."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    for name in ("workdir", "profile_steps", "synthetic"):
-        flags.DEFINE_string(name, "", "", flag_values=values)
-    try:
-        rest = values(["jaxdistill", *argv])[1:]
-        config = values.config
-    except SyntaxError as error:
-        raise InputError(
-            f"--config={error.filename} is not Python (line {error.lineno}): mend it"
-        ) from error
-    except (flags.Error, LookupError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(_sentence(error)) from error
-    except (OSError, ImportError) as error:
-        raise InputError(f"the config cannot be read: {_sentence(error)}") from error
-    if rest:
-        raise InputError(f"{rest[0]!r} is not a flag: flags look like --config.ipc=10")
-    if config is None:
-        raise InputError(
-            "--config is missing: name a file such as configs/quickstart.py"
-        )
-    return config.to_dict(), values
 
 
 def _workdir(flags: Any) -> Path:
@@ -213,11 +206,10 @@ def _help(verb: str) -> str:
         for name, value, comment in keys
         if "ConfigDict()" not in value
     ]
-    head = f"jaxdistill {verb}: {VERBS[verb].purpose}\n{VERBS[verb].flags}"
-    return "\n".join([head, "config keys, usual values:", *lines])
-
-
-def _sentence(error: BaseException) -> str:
-    """An error's message as one line."""
-    text = str(error.args[0] if error.args else error)
-    return " ".join(text.split())
+    flags = [
+        f"  --{flag:<25}{purpose}"
+        for flag, purpose in FLAGS.items()
+        if flag.partition("=")[0] in VERBS[verb].flags
+    ]
+    head = f"jaxdistill {verb}: {VERBS[verb].purpose}\n{CONFIG}"
+    return "\n".join([head, *flags, "", "config keys, usual values:", *lines])

@@ -105,7 +105,8 @@ def _grey(pixels: np.ndarray, dataset: Any, name: str) -> UInt8[np.ndarray, "h w
         low, high = 0, 255
     if low is None and not padding.all():
         # Padding has no part in the range; NaN stays NaN and is refused by `stretch`.
-        low, high = values[~padding].min(), values[~padding].max()
+        inside = values[~padding]
+        low, high = float(inside.min()), float(inside.max())
     shown = stretch(values, name, low, high)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         shown = 255 - shown

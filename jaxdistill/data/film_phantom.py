@@ -23,7 +23,7 @@ CHUNK = (
     256  # images drawn at once; part of the recipe, since it orders the random draws
 )
 
-Field = Float[np.ndarray, "n s s"]
+Field = Float[np.ndarray, "n _ _"]  # or n 1 1, one value a film
 
 
 class Pose(NamedTuple):
@@ -204,7 +204,7 @@ def _reticulum(draw: _Draws, pose: Pose, size: int) -> Field:
     turn, length = draw.uniform(0, np.pi), draw.spread(0.38, 0.04)
     net = _lines(draw, pose, length, turn, size)
     net += _lines(draw, pose, length, turn + draw.spread(np.pi / 2, 0.4), size)
-    return draw.spread(0.32, 0.06) * net
+    return draw.spread(0.38, 0.06) * net
 
 
 def _marks(draw: _Draws, pose: Pose) -> Field:
@@ -240,8 +240,8 @@ def _wave(draw: _Draws, pose: Pose, length: Field, size: int) -> Field:
 
 
 def _lines(draw: _Draws, pose: Pose, length: Field, turn: Field, size: int) -> Field:
-    ridge = np.exp(2 * (np.cos(_phase(draw, pose, length, turn, size)) - 1))
-    return ridge - np.float32(0.3085)  # the mean of the ridge, I0(2) / e^2
+    ridge = np.exp(3 * (np.cos(_phase(draw, pose, length, turn, size)) - 1))
+    return ridge - np.float32(0.2430)  # the mean of the ridge, I0(3) / e^3
 
 
 def _step(x: Field) -> Field:

@@ -13,7 +13,7 @@ from jaxdistill.data.download import download as fetch
 from jaxdistill.data.download import file_md5
 from jaxdistill.data.images import fit_image
 from jaxdistill.data.pool import SPLITS, Raw, data_root, make_pool
-from jaxdistill.data.registry import URL, Facts, file_name, find
+from jaxdistill.data.registry import URL, file_name, find
 from jaxdistill.errors import InputError
 from jaxdistill.types import Pool
 
@@ -47,7 +47,8 @@ def medmnist(
     splits, first = {}, 0
     for split, count in zip(SPLITS, facts.counts, strict=True):
         images, labels = _split_arrays(path, arrays, split)
-        _check_published(path, split, images, facts, count, size)
+        expected = (count, size, size, facts.channels)
+        _check_published(path, split, images, expected)
         splits[split] = _raw(path, split, images, labels, first)
         first += count
     pool = make_pool(name, splits, facts.classes, zca=zca)
@@ -151,9 +152,8 @@ def _split_arrays(
 
 
 def _check_published(
-    path: Path, split: str, images: np.ndarray, facts: Facts, count: int, size: int
+    path: Path, split: str, images: np.ndarray, expected: tuple[int, ...]
 ) -> None:
-    expected = (count, size, size, facts.channels)
     if images.shape != expected or images.dtype != np.uint8:
         raise InputError(
             f"{split}_images in {path} are {images.dtype} of shape {images.shape}; the "

@@ -97,25 +97,7 @@ def _zip(top: Path) -> Tree:
             entries[file] = entry
 
     def read(file: PurePosixPath) -> bytes:
-        if entries[file].file_size > MOST_BYTES:
-            raise InputError(
-                f"{top}/{file} unpacks to {entries[file].file_size:,} bytes; an image "
-                "of this size is not read: remove it from the zip"
-            )
-        try:
-            return archive.read(entries[file])
-        # RuntimeError: the member is encrypted.
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            RuntimeError,
-        ) as error:
-            raise InputError(
-                f"{top}/{file} cannot be unpacked ({error}): copy or download the zip "
-                "again, without a password"
-            ) from error
+        return _unpack(archive, entries[file], f"{top}/{file}")
 
     def head(file: PurePosixPath) -> bytes:
         try:
@@ -125,6 +107,22 @@ def _zip(top: Path) -> Tree:
             return b""  # as in _folder
 
     return _tree(top, files, folders - {PurePosixPath(".")}, read, head)
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> bytes:
+    if entry.file_size > MOST_BYTES:
+        raise InputError(
+            f"{name} unpacks to {entry.file_size:,} bytes; an image of this size is "
+            "not read: remove it from the zip"
+        )
+    try:
+        return archive.read(entry)
+    # RuntimeError: the member is encrypted.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"{name} cannot be unpacked ({error}): copy or download the zip again, "
+            "without a password"
+        ) from error
 
 
 def _tree(top: Path, files: list, folders: set, read: Callable, head: Callable) -> Tree:

@@ -31,6 +31,7 @@ from jaxdistill.distillers.weighting import Weighting, uniform
 from jaxdistill.errors import InputError
 from jaxdistill.experts import Experts
 from jaxdistill.losses import soft_cross_entropy
+from jaxdistill.microbatch import microbatch
 from jaxdistill.population import map_population
 from jaxdistill.types import (
     Matched,
@@ -120,7 +121,7 @@ def trajectory_matching(
         # A NaN is not above the threshold: it is kept, shows in the loss and stops the
         # run.
         kept = ~(losses > threshold) if threshold else jnp.ones_like(losses, bool)
-        metrics = {"match": losses.mean(), "match_most": losses.max()}
+        metrics = {"match": losses.mean()}
         residual = jax.tree.map(lambda e: e.mean(axis=0), errors)
         matched = Matched(metrics, kept.mean(), residual)
         return jnp.where(kept, losses, jax.lax.stop_gradient(losses)).mean(), matched
@@ -143,22 +144,22 @@ def trajectory_matching(
 
 def schedule(
     key: PRNGKey, size: int, batch: int, steps: int
-) -> tuple[Int[Array, "n b"] | None, Key[Array, " n"]]:
+) -> tuple[Int[Array, "n b"], Key[Array, " n"]]:
     """Indices of each step's batch, without replacement within a pass, and its key.
 
     Each pass over the set is a new shuffle; a remainder smaller than a batch is left
-    out. Indices are None where every step takes the whole set. Raises `InputError` for
-    a batch larger than the set.
+    out. A `batch` of 0 is the whole set, in order. Raises `InputError` for a batch
+    larger than the set.
     """
     k_order, k_augment = jax.random.split(key)
     keys = jax.random.split(k_augment, steps)
     if batch > size:
         raise InputError(
-            f"method.batch={batch} is larger than the synthetic set of {size} images: "
-            "lower it, or set 0 for the whole set"
+            f"trajectory.batch={batch} is larger than the synthetic set of {size} "
+            "images: lower it, or set 0 for the whole set"
         )
     if batch in (0, size):
-        return None, keys
+        return jnp.broadcast_to(jnp.arange(size), (steps, size)), keys
     in_pass = size // batch
     passes = -(-steps // in_pass)
     orders = jax.vmap(lambda k: jax.random.permutation(k, size))(
@@ -209,29 +210,41 @@ def draw_segments(
 def _student(network: Network, policy, inner: Inner, gradient: str) -> Callable:
     def loss(params, data, given):
         images, target = data
-        indices, key = given
-        if indices is not None:
-            images, target = images[indices], target[indices]
-        images = augment_each(images, key, policy) if policy else images
-        return soft_cross_entropy(network.apply(params, images), target)
+        rows, places, key = given
+        images = images[rows]
+        if policy:
+            images = augment_each(images, key, policy, places)
+        return soft_cross_entropy(network.apply(params, images), target[rows])
 
     def run(synthetic: Synthetic, start: Params, inputs):
         data = (synthetic.images, jax.nn.softmax(synthetic.logits))
-        steps = len(inputs[1])
+        given = _divided(
+            inputs, microbatch(network, data[0].shape[1:], inputs[0].shape[1])
+        )
+        steps = inputs[0].shape[0]
         half = steps // 2
         points = [start]
         # Two unrolls cost what one does, and the point between them comes free.
         for part in (slice(0, half), slice(half, steps)):
-            given = jax.tree.map(lambda x, part=part: x[part], inputs)
-            rates = jnp.full(len(given[1]), synthetic.lr)
+            now = jax.tree.map(lambda x, part=part: x[part], given)
+            rates = jnp.full(now[0].shape[0], synthetic.lr)
             points.append(
                 unroll(
-                    loss, points[-1], data, rates, given, inner=inner, gradient=gradient
+                    loss, points[-1], data, rates, now, inner=inner, gradient=gradient
                 )
             )
         return points[1], points[2]
 
     return run
+
+
+def _divided(inputs: tuple, part: int) -> tuple:
+    """Rows, places in the batch and keys by step and microbatch."""
+    rows, keys = inputs
+    steps, batch = rows.shape
+    shape = (steps, batch // part, part)
+    places = jnp.broadcast_to(jnp.arange(batch), rows.shape).reshape(shape)
+    return rows.reshape(shape), places, jnp.repeat(keys[:, None], shape[1], axis=1)
 
 
 def _in_turn(count: int, seed: int, number: int) -> int:
@@ -242,14 +255,15 @@ def _in_turn(count: int, seed: int, number: int) -> int:
 def _require_range(starts: StartRange, span: int, epochs: int) -> None:
     if not 0 <= starts.low < min(starts.first, starts.last):
         raise InputError(
-            f"method.start_min={starts.low} must be at least 0 and below "
-            f"method.start_first={starts.first} and method.start_max={starts.last}"
+            f"trajectory.start_min={starts.low} must be at least 0 and below "
+            f"trajectory.start_first={starts.first} and "
+            f"trajectory.start_max={starts.last}: widen the range"
         )
     if starts.last - 1 + span > epochs or span < 1:
         raise InputError(
-            f"method.start_max={starts.last} with method.expert_epochs={span} reaches "
-            f"epoch {starts.last - 1 + span}, but experts hold 0 to {epochs}: lower "
-            "one of them or raise experts.epochs"
+            f"trajectory.start_max={starts.last} with trajectory.expert_epochs={span} "
+            f"reaches epoch {starts.last - 1 + span}, but experts hold 0 to {epochs}: "
+            "lower one of them or raise experts.epochs"
         )
 
 

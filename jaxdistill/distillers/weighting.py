@@ -40,7 +40,7 @@ def pruning(share: float) -> Weighting:
     A reconstruction from the abstract (arXiv:2209.14609): the largest squared errors of
     the segment are dropped, over all parameters together.
     """
-    _require_share("method.weighting.share", share)
+    _require_share("trajectory.weighting.share", share)
 
     def weights(state, error):
         flat = jnp.concatenate([e.ravel() for e in jax.tree.leaves(error)])
@@ -56,7 +56,7 @@ def deep_only(share: float) -> Weighting:
     Li et al. (2024), "Prioritize Alignment in Dataset Distillation": shallow layers
     carry low-level detail that a small set should not spend itself on.
     """
-    _require_share("method.weighting.share", share)
+    _require_share("trajectory.weighting.share", share)
 
     def weights(state, error):
         leaves, structure = jax.tree.flatten(error)

@@ -4,11 +4,10 @@
                            dk = conv(x^T, dy^T, p)^T
 
 flip(k)^T exchanges input and output channels, x^T images and channels, dy^T images and
-rows. XLA's CPU compiler has a fast convolution for the layout NHWC x HWIO -> NHWC, and
-brings other layouts into it outside of loops only: inside a scan the derivatives that
-JAX has for `lax.conv` are 10 to 100 times slower than the convolution. A primitive of
-our own, because that gives it these derivatives to any order, and rules for stacks of
-networks.
+rows. XLA's CPU compiler has a fast convolution for the layout NHWC x HWIO -> NHWC, but
+brings other layouts into it outside of loops only: in a scan the derivatives that JAX
+has for `lax.conv` are 10 to 100 times slower than the convolution. A primitive of our
+own, because that has these derivatives to any order, and a rule for stacks of networks.
 """
 
 import jax
@@ -55,8 +54,8 @@ def _images_cotangent(dy: Array, images, kernel: Array, *, padding: Padding) -> 
 
 
 def _kernel_cotangent(dy: Array, images: Array, kernel, *, padding: Padding) -> Array:
-    exchanged = images.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
-    dk = canonical_conv(*exchanged, padding)
+    exchanged = images.transpose(3, 1, 2, 0)
+    dk = canonical_conv(exchanged, dy.transpose(1, 2, 0, 3), padding)
     return lax.optimization_barrier(dk).transpose(1, 2, 0, 3)
 
 
@@ -71,7 +70,9 @@ def _batched(operands, axes, *, padding: Padding) -> tuple[Array, int]:
         return y.reshape(*images.shape[:2], *y.shape[1:]), 0
     if axes[0] is None:
         return lax.map(lambda k: canonical_conv(images, k, padding), kernel), 0
-    return lax.map(lambda pair: canonical_conv(*pair, padding), (images, kernel)), 0
+    return lax.map(
+        lambda xk: canonical_conv(xk[0], xk[1], padding), (images, kernel)
+    ), 0
 
 
 conv_p = Primitive("canonical_conv")

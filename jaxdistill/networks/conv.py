@@ -1,8 +1,8 @@
 """The k x k convolution in three lowerings, each differentiable to any order.
 
-"lax" is XLA's own, with JAX's derivatives; "gemm" is one product of shifted slices, which
-a population of networks turns into a batched product; "canonical" is XLA's own, with
-derivatives that stay on its fast path for CPUs (stride 1; "gemm" serves the others).
+"lax" is XLA's own, with JAX's derivatives. "gemm" is one product of shifted slices,
+which a population of networks turns into a batched product. "canonical" is XLA's own
+with derivatives that stay on its fast path for CPUs (stride 1; others go to "gemm").
 """
 
 import jax
@@ -48,7 +48,9 @@ def _lax(images: Array, kernel: Array, stride: int, padding: int) -> Array:
 def _canonical(images: Array, kernel: Array, stride: int, padding: int) -> Array:
     if stride > 1:
         return _gemm(images, kernel, stride, padding)
-    inside = min(padding, *(size - 1 for size in kernel.shape[:2]))
+    # The output, which is the kernel of the kernel's derivative, may not outgrow the
+    # images: a larger one leaves the fast path.
+    inside = min(padding, *((size - 1) // 2 for size in kernel.shape[:2]))
     images = _pad(images, padding - inside)
     return canonical_conv(images, kernel, (inside, inside))
 

@@ -15,7 +15,13 @@ def defaults() -> ml_collections.ConfigDict:
     c.steps = 5000  # outer steps
     c.average = 0.0  # decay of the moving average of the set, 0 for none
     c.augment = "auto"  # auto: by the kind of data; else none or color_crop_...
-    c.data = {"name": "phantom"}  # name and the settings of that source
+    c.data = ml_collections.ConfigDict()
+    c.data.name = "phantom"  # jaxdistill data list shows them
+    c.data.size = 32  # pixels a side
+    c.data.path = ""  # the folder or zip, for the sources folder and tfds
+    c.data.root = ""  # where data sets lie; "" for JAXDISTILL_DATA or the cache
+    c.data.zca = False  # whiten pixels instead of standardising channels
+
     c.network = {"name": "convnet", "width": 128, "depth": 0, "norm": "instance"}
 
     c.experts = ml_collections.ConfigDict()
@@ -82,6 +88,24 @@ def defaults() -> ml_collections.ConfigDict:
     c.log_every = 50
     c.checkpoint_every = 250
     c.tensorboard = False
+    return c
+
+
+def smoke(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The same experiment at a size that ends in seconds and shows nothing."""
+    c.ipc = 1
+    c.data.size = 28 if c.data.name.endswith("mnist") else 16
+    c.network = {"name": "convnet", "width": 4, "depth": 2, "norm": "instance"}
+    c.steps = c.steps_per_call = c.log_every = c.checkpoint_every = c.eval.every = 2
+    c.experts.count = c.experts.at_once = c.experts.epochs = 2
+    c.trajectory.unroll_steps = 3
+    c.trajectory.expert_epochs = 1
+    c.trajectory.start_min = 0
+    c.trajectory.start_first = c.trajectory.start_max = 1
+    c.trajectory.batch = 0
+    c.trajectory.segments = 1
+    c.eval.seeds = c.eval.final_seeds = c.eval.draws = c.eval.epochs = 2
+    c.eval.full_epochs = 1
     return c
 
 

@@ -8,21 +8,20 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxdistill.distill import DistillState, distilling
-from jaxdistill.errors import InputError
 from jaxdistill.experts import Experts
 from jaxdistill.initial import initial
-from jaxdistill.mesh import make_mesh, require_multiple
-from jaxdistill.run import build, figures
+from jaxdistill.mesh import make_mesh
+from jaxdistill.run import build, figures, rules
 from jaxdistill.run.defaults import VOLATILE
 from jaxdistill.run.evaluating import conclude, costs, draw_curve
-from jaxdistill.run.expert_store import Teaching, ensure_experts
+from jaxdistill.run.expert_store import Teaching, ensure_experts, require_teaching
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.judge import Judge, require_settings, validation
-from jaxdistill.run.loop import Event, Loop, Pace, train
+from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
 from jaxdistill.run.synthetic import load_synthetic, save_synthetic
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.run.writer import read_metrics
-from jaxdistill.types import Method
+from jaxdistill.types import Method, Synthetic
 
 
 class Parts(NamedTuple):
@@ -37,13 +36,17 @@ class Parts(NamedTuple):
 def prepare(config: Mapping[str, Any], workdir: Path, profile: range | None) -> Parts:
     """Build and check everything that costs no training; raises `InputError`."""
     devices = config["devices"]
+    rules.require_plain(config)
+    rules.split_cpu(devices["cpu"])
     mesh = make_mesh(devices["count"])
     require_settings(config["eval"])
     pool = build.build_pool(config)
     network = build.build_network(config, pool)
-    build.more_networks(config, pool)
+    for one in (network, *build.more_networks(config, pool).values()):
+        rules.require_runs(one, pool)
     policy = build.build_policy(config, pool)
     build.build_optimiser(config)
+    build.eval_recipe(config, policy, config["eval"]["epochs"])
     # One key for each purpose: what one of them does never moves another.
     key = jax.random.key(config["seed"])
     judge = Judge(network, pool, config, policy, jax.random.fold_in(key, 0), mesh)
@@ -61,7 +64,23 @@ def prepare(config: Mapping[str, Any], workdir: Path, profile: range | None) -> 
         tensorboard=config["tensorboard"],
         profile=profile,
     )
+    require_multiples(loop, {"eval.every": config["eval"]["every"]})
     return Parts(config, judge, teaching, loop)
+
+
+def first_set(parts: Parts) -> Synthetic:
+    """The set that distillation starts from, which with the method passes its rules."""
+    config = parts.config
+    start = initial(
+        parts.judge.pool,
+        config["ipc"],
+        jax.random.fold_in(parts.loop.key, 1),
+        images=config["init"]["images"],
+        label_margin=config["init"]["label_margin"],
+        lr=config["init"]["lr"],
+    )
+    rules.require_method(config, parts.judge, start, parts.loop.mesh)
+    return start
 
 
 def teach(parts: Parts, folder: Path) -> Experts:
@@ -86,6 +105,8 @@ def run(
     began = time.perf_counter()
     workdir = workdir.expanduser().absolute()
     parts = prepare(config, workdir, profile)
+    require_teaching(config["experts"], parts.loop)
+    start = first_set(parts)
     with open_workdir(workdir, config, VOLATILE) as home:
         for note in home.notes:
             say(f"note: {note}")
@@ -96,7 +117,7 @@ def run(
         method = build.build_method(
             config, parts.judge.network, experts, parts.judge.policy
         )
-        pace = _distil(parts, method, home)
+        pace = _distil(parts, method, start, home)
         summary = _choose(parts, home, say)
         pace_of = {
             "steps_per_second": pace.steps / pace.seconds if pace.seconds else None
@@ -106,18 +127,8 @@ def run(
     return summary
 
 
-def _distil(parts: Parts, method: Method, home: Workdir) -> Pace:
+def _distil(parts: Parts, method: Method, start: Synthetic, home: Workdir) -> Pace:
     config, judge = parts.config, parts.judge
-    if config["method"] == "trajectory":
-        require_multiple("trajectory.segments", _segments(config), parts.loop.mesh)
-    start = initial(
-        judge.pool,
-        config["ipc"],
-        jax.random.fold_in(parts.loop.key, 1),
-        images=config["init"]["images"],
-        label_margin=config["init"]["label_margin"],
-        lr=config["init"]["lr"],
-    )
     learner = distilling(
         method, start, build.build_optimiser(config), average_decay=config["average"]
     )
@@ -171,11 +182,3 @@ def _validations(home: Workdir, metric: str) -> dict[int, tuple[float, float]]:
 
 def _set_file(home: Workdir, step: int) -> Path:
     return home.synthetic / f"step_{step:06d}.npz"
-
-
-def _segments(config: Mapping[str, Any]) -> int:
-    if config["trajectory"]["segments"] < 1:
-        raise InputError(
-            f"trajectory.segments={config['trajectory']['segments']} must be at least 1"
-        )
-    return config["trajectory"]["segments"]

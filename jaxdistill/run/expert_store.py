@@ -46,7 +46,7 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
     """
     settings = teaching.settings
     count, at_once = settings["count"], settings["at_once"]
-    _require_settings(settings, loop)
+    require_teaching(settings, loop)
     record = {
         "network": teaching.network.name,
         "data": data.fingerprint(teaching.pool),
@@ -66,12 +66,16 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
     return _open(folder, teaching.network, settings)
 
 
-def _require_settings(settings: Mapping[str, Any], loop: Loop) -> None:
+def require_teaching(settings: Mapping[str, Any], loop: Loop) -> None:
+    """`InputError` for the `experts` section of a config that cannot be used."""
     count, at_once = settings["count"], settings["at_once"]
     if count < 1 or at_once < 1:
         raise InputError(
             f"experts.count={count} and experts.at_once={at_once} must be at least 1"
         )
+    for key in ("lr", "cache_gb"):
+        if not settings[key] > 0:
+            raise InputError(f"experts.{key}={settings[key]} must be above 0")
     if settings["precision"] not in PRECISIONS:
         raise InputError(
             f"experts.precision={settings['precision']!r} is not known: choose one of "

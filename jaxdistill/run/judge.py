@@ -57,9 +57,10 @@ def require_settings(settings: Mapping[str, Any]) -> None:
             f"eval.select={settings['select']!r} is not a score: choose one of "
             f"{', '.join(SELECTABLE)}"
         )
-    if not settings["real_lrs"] or min(settings["real_lrs"]) <= 0:
+    rates = settings["real_lrs"]
+    if not rates or not all(isinstance(lr, int | float) and lr > 0 for lr in rates):
         raise InputError(
-            f"eval.real_lrs={tuple(settings['real_lrs'])} must name learning rates "
+            f"eval.real_lrs={tuple(rates)} must name learning rates "
             "above 0, such as (0.01,)"
         )
 

@@ -8,7 +8,7 @@ after its checkpoint and does those steps again, to the same bits.
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +123,7 @@ def train(
     Raises `InputError` for what the user can mend, `Diverged` for a loss that is not
     finite, `Stopped` after a signal.
     """
-    _require_multiples(loop, events)
+    require_multiples(loop, {event.key: event.every for event in events})
     k_init, k_run = jax.random.split(loop.key)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(
@@ -210,13 +210,16 @@ def _require_finite(
     )
 
 
-def _require_multiples(loop: Loop, events: tuple[Event, ...]) -> None:
+def require_multiples(loop: Loop, everies: Mapping[str, int]) -> None:
+    """`InputError` for steps that cannot be counted, or events that fall within a call.
+
+    `everies` are the intervals of events, by config key.
+    """
     everies = {
         "log_every": loop.log_every,
         "checkpoint_every": loop.checkpoint_every,
+        **everies,
     }
-    for event in events:
-        everies[event.key] = event.every
     for key, every in {"steps_per_call": loop.per_call, **everies}.items():
         if every < 1:
             raise InputError(f"{key}={every} must be at least 1")

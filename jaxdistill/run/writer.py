@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -85,10 +86,10 @@ class Progress:
         total: int,
         start: int = 0,
         unit: str = "step",
-        stream: TextIO | None = None,
+        stream: TextIO | TextIOBase | None = None,
     ) -> None:
         self.total, self.unit = total, unit
-        self.stream = sys.stderr if stream is None else stream
+        self.stream: Any = sys.stderr if stream is None else stream
         self._seen: tuple[int, float] | None = None
         self._bar = None
         if self.stream.isatty():

@@ -1,0 +1,40 @@
+r"""Trajectory matching on paediatric chest X-rays (64 px, 3 classes), 10 per class.
+
+Cazenavette et al. (2022), arXiv:2203.11932, at a size for two CPU cores. The images are
+those of Kermany et al. (2018), split by patient; see docs/data.md.
+
+jaxdistill distill --config=configs/mtt_chest_xray.py
+--workdir=runs/mtt_chest_xray_ipc10 jaxdistill distill
+--config=configs/mtt_chest_xray.py
+--workdir=runs/mtt_chest_xray_ipc20 \
+  --config.ipc=20 --config.experts.folder=runs/mtt_chest_xray_ipc10/experts
+"""
+
+import ml_collections
+
+from jaxdistill.run.defaults import defaults, smoke
+
+
+def get_config(mode: str = "full") -> ml_collections.ConfigDict:
+    """Short experts of a narrow network, two segments a step."""
+    c = defaults()
+    c.ipc = 10
+    c.steps = 400
+    c.augment = "none"
+    c.data.name = "chest_xray"
+    c.data.size = 64
+    c.network = {"name": "convnet", "width": 32, "depth": 4, "norm": "instance"}
+    c.experts.count = 8
+    c.experts.at_once = 8
+    c.experts.epochs = 15
+    c.experts.batch = 64
+    c.trajectory.unroll_steps = 20
+    c.trajectory.start_first = c.trajectory.start_max = 10
+    c.trajectory.segments = 2
+    c.trajectory.batch = 15
+    c.eval.every = 100
+    c.eval.epochs = 200
+    c.eval.full_epochs = 15
+    c.eval.batch = 64
+    c.checkpoint_every = 100
+    return smoke(c) if mode == "smoke" else c

@@ -1,0 +1,54 @@
+"""Every benchmark runs and writes what its reader needs; no time is asserted."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMPARISON = {
+    "name",
+    "ours_seconds",
+    "peer_seconds",
+    "ratio",
+    "ours_bytes",
+    "peer_bytes",
+    "relative_error",
+}
+
+
+def smoke(name, folder):
+    """The record that one benchmark writes at its smallest."""
+    file = folder / "out" / "rows.json"
+    script = ROOT / "benchmarks" / f"{name}.py"
+    command = [sys.executable, str(script), "--smoke", f"--json={file}"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    subprocess.run(command, check=True, env=environment, cwd=folder, timeout=300)
+    record = json.loads(file.read_text())
+    assert set(record) == {"benchmark", "device", "versions", "command", "rows"}
+    assert record["benchmark"] == name
+    assert record["command"] == f"python benchmarks/{name}.py --smoke"
+    return {row["name"]: row for row in record["rows"]}
+
+
+def test_unroll_compares_gradients_and_lowerings(tmp_path):
+    rows = smoke("unroll", tmp_path)
+    assert rows["sweep_3_steps"]["bytes"] < rows["plain_3_steps"]["bytes"]
+    for name in ("checkpoint_3_steps", "plain_3_steps", "gemm_2_steps", "lax_2_steps"):
+        assert rows[name]["relative_error"] < 1e-4
+    assert all(row["seconds"] > 0 for row in rows.values())
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="extra peer")
+def test_ours_and_the_peer_agree(tmp_path):
+    rows = smoke("peer_torch", tmp_path)
+    assert {"outer_3_steps", "experts_8", "evaluation_1"} < set(rows)
+    for row in rows.values():
+        assert set(row) >= COMPARISON
+        assert row["relative_error"] < 1e-4
+        assert math.isclose(row["ratio"], row["peer_seconds"] / row["ours_seconds"])

@@ -1,0 +1,134 @@
+"""Evaluation: what is trained, what is predicted, and over which devices."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import (
+    CLASSES,
+    linear_network,
+    make_split,
+    tanh_network,
+    toy_convnet,
+    toy_pool,
+    toy_synthetic,
+)
+from scipy.special import softmax
+
+from jaxdistill.errors import InputError
+from jaxdistill.evaluate import (
+    REAL_LR,
+    evaluate,
+    evaluator,
+    predict,
+    subset_evaluator,
+)
+from jaxdistill.initial import initial
+from jaxdistill.mesh import make_mesh
+from jaxdistill.standard import standardise
+from jaxdistill.training import Recipe, of_split, of_synthetic, train_network
+
+RECIPE = Recipe(epochs=3, batch=24)
+KEY = jax.random.key(4)
+
+
+def test_a_separable_problem_is_learned_from_class_means():
+    pool = toy_pool()
+    start = initial(pool, 2, jax.random.key(0), lr=0.05)
+    found = evaluate(
+        start, pool.test, tanh_network(), seeds=3, key=KEY, recipe=Recipe(epochs=40)
+    )
+    for name in ("accuracy", "balanced_accuracy", "auc", "f1_weighted"):
+        assert found[name] == {"mean": 1.0, "std": 0.0, "n": 3}
+    assert found["confusion"]["mean"] == np.eye(CLASSES).tolist()
+
+
+def test_seeds_over_four_devices_equal_one_device():
+    """Five seeds over four devices: three are padding and must not show."""
+    pool, keys = toy_pool(), jax.random.split(KEY, 5)
+    examples = of_synthetic(toy_synthetic(), pool.standard)
+    one, four = (
+        evaluator(toy_convnet(), RECIPE, mesh=mesh)(examples, pool.val, 0.1, keys)
+        for mesh in (None, make_mesh(4))
+    )
+    assert one.shape == (5, pool.val.size, CLASSES)
+    np.testing.assert_allclose(four, one, rtol=1e-3, atol=1e-5)
+    assert all(not np.allclose(one[0], other) for other in one[1:])
+
+
+def test_populations_by_vmap_and_by_map_agree():
+    pool, keys = toy_pool(), jax.random.split(KEY, 3)
+    examples = of_split(pool.train, CLASSES)
+    one, other = (
+        evaluator(tanh_network(), RECIPE, population=mode)(
+            examples, pool.val, 0.1, keys
+        )
+        for mode in ("vmap", "map")
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_an_evaluator_trains_one_network_from_each_key():
+    pool, keys = toy_pool(), jax.random.split(KEY, 2)
+    examples = of_split(pool.train, CLASSES)
+    run = evaluator(tanh_network(), RECIPE)
+    ours = run(examples, pool.val, 0.1, keys)
+    params, _ = train_network(
+        tanh_network(), RECIPE, examples, jnp.asarray(0.1), keys[1]
+    )
+    expected = predict(tanh_network(), params, pool.val)
+    np.testing.assert_allclose(ours[1], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(run(examples, pool.val, 0.1, keys), ours)
+
+
+@pytest.mark.parametrize("mesh", [None, 2])
+def test_subsets_equal_the_same_images_alone(mesh):
+    pool, keys = toy_pool(), jax.random.split(KEY, 3)
+    train = of_split(pool.train, CLASSES)
+    rows = np.random.default_rng(0).permutation(72)[:36].reshape(3, 12)
+    mesh = make_mesh(mesh or 1)
+    ours = subset_evaluator(tanh_network(), RECIPE, mesh=mesh)(
+        train, rows, pool.val, 0.1, keys
+    )
+    alone = evaluator(tanh_network(), RECIPE)
+    for i in range(3):
+        part = train._replace(
+            images=train.images[rows[i]], targets=train.targets[rows[i]]
+        )
+        expected = alone(part, pool.val, 0.1, keys[i : i + 1])[0]
+        np.testing.assert_allclose(ours[i], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [4, 15, 64])
+def test_predictions_do_not_depend_on_the_chunk(chunk, monkeypatch):
+    # The module, whatever the package calls by its name.
+    monkeypatch.setattr(sys.modules["jaxdistill.evaluate"], "CHUNK", chunk)
+    network, split = linear_network(), toy_pool().val
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(0)))
+    inputs = np.asarray(standardise(split.images, split.standard)).reshape(15, -1)
+    expected = softmax(inputs @ params["w"] + params["b"], axis=1)
+    np.testing.assert_allclose(predict(network, params, split), expected, rtol=1e-4)
+
+
+def test_a_set_trains_at_its_own_rate_and_real_images_at_the_usual_one():
+    pool, network = toy_pool(), linear_network()
+    run = lambda part, **more: evaluate(  # noqa: E731
+        part, pool.test, network, seeds=2, key=KEY, recipe=RECIPE, **more
+    )
+    synthetic = toy_synthetic(lr=0.02)
+    assert run(synthetic) == run(synthetic, lr=float(synthetic.lr))
+    assert run(synthetic) != run(synthetic, lr=0.5)
+    real = make_split(np.arange(9) % CLASSES, 7, pool.standard)
+    assert run(real) == run(real, lr=REAL_LR)
+
+
+def test_no_seeds_and_no_epochs_are_refused():
+    pool, network = toy_pool(), linear_network()
+    with pytest.raises(InputError, match="seeds=0"):
+        evaluate(toy_synthetic(), pool.test, network, seeds=0, key=KEY)
+    with pytest.raises(InputError, match=r"eval\.epochs=0"):
+        evaluator(network, Recipe(epochs=0))
+    with pytest.raises(InputError, match=r"eval\.momentum=1"):
+        subset_evaluator(network, Recipe(momentum=1.0))

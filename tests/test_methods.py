@@ -1,0 +1,143 @@
+"""What holds for every method; another method is another line of `METHODS`."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import (
+    assert_close,
+    assert_same_bits,
+    tanh_network,
+    toy_experts,
+    toy_pool,
+    toy_synthetic,
+)
+
+from jaxdistill.distill import distilling, outer_optimiser
+from jaxdistill.distillers.trajectory import trajectory_matching
+from jaxdistill.driver import Plan, iterate
+from jaxdistill.mesh import initialise, make_mesh
+from jaxdistill.types import Method
+
+
+class Case(NamedTuple):
+    """A method small enough to run op by op, and one whose batch four devices share."""
+
+    small: Callable[[], Method]
+    shared: Callable[[], Method]
+
+
+METHODS = {
+    "trajectory": Case(
+        lambda: trajectory_matching(tanh_network(), toy_experts(), unroll_steps=2),
+        lambda: trajectory_matching(
+            tanh_network(), toy_experts(), unroll_steps=4, segments=4, batch=3
+        ),
+    ),
+}
+KEY = jax.random.key(8)
+
+
+@pytest.fixture(params=METHODS)
+def case(request) -> Case:
+    return METHODS[request.param]
+
+
+def problem(method):
+    """A state and a batch of the first step."""
+    inner = method.init(jax.random.key(0))
+    resident = method.source.resident(toy_pool())
+    batch = method.source.draw(resident, method.source.feed(0), jax.random.key(1))
+    return inner, batch
+
+
+def value_and_grad(method, synthetic, compiled=True):
+    inner, batch = problem(method)
+    run = jax.value_and_grad(method.loss, has_aux=True)
+    run = jax.jit(run) if compiled else run
+    return run(synthetic, inner, batch, KEY)
+
+
+def test_the_loss_is_a_finite_scalar_that_reaches_every_image(case):
+    (value, matched), grads = value_and_grad(case.small(), toy_synthetic())
+    assert value.shape == ()
+    assert np.isfinite(value)
+    assert value >= 0
+    assert matched.kept == 1
+    assert all(np.shape(m) == () for m in matched.metrics.values())
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    assert np.all(np.abs(grads.images).max(axis=(1, 2, 3)) > 0)
+
+
+def test_the_order_of_the_set_does_not_matter(case):
+    synthetic, order = toy_synthetic(), np.array([3, 0, 5, 1, 4, 2])
+    shuffled = synthetic._replace(
+        images=synthetic.images[order], logits=synthetic.logits[order]
+    )
+    (value, _), grads = value_and_grad(case.small(), synthetic)
+    (other, _), moved = value_and_grad(case.small(), shuffled)
+    np.testing.assert_allclose(other, value, rtol=1e-5)
+    assert_close(moved.images, grads.images[order], rtol=1e-4, atol=1e-6)
+
+
+def test_compiled_equals_op_by_op(case):
+    method = case.small()
+    compiled = value_and_grad(method, toy_synthetic())
+    with jax.disable_jit():
+        eager = value_and_grad(method, toy_synthetic(), compiled=False)
+    assert_close(compiled, eager, rtol=1e-4, atol=1e-6)
+
+
+def states_of(method, *, count=1, engine="shard_map", start=0, state=None, stop=2):
+    """Every state from `start` to `stop`, on the host, and the last metrics."""
+    optimiser = outer_optimiser(optax.adam(0.05), lr=optax.adam(0.05))
+    learner = distilling(method, toy_synthetic(), optimiser, average_decay=0.5)
+    mesh = make_mesh(count)
+    if state is None:
+        state = initialise(learner, jax.random.key(0), mesh)
+    run = iterate(
+        learner,
+        state,
+        method.source.resident(toy_pool()),
+        method.source.feed,
+        KEY,
+        plan=Plan(start, stop),
+        mesh=mesh,
+        engine=engine,
+    )
+    states, metrics = [], {}
+    for _, latest, now in run:
+        states.append(jax.tree.map(np.asarray, latest))
+        metrics = now
+    return states, metrics
+
+
+def test_any_devices_and_engine_take_the_same_steps(case):
+    method = case.shared()
+    (*_, expected), metrics = states_of(method)
+    for engine in ("shard_map", "pmap"):
+        (*_, ours), same = states_of(method, count=4, engine=engine)
+        assert_close(ours.synthetic, expected.synthetic, rtol=1e-3, atol=1e-4)
+        assert_close(ours.inner, expected.inner, rtol=1e-3, atol=1e-5)
+        assert_close(same, metrics, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_restart_gives_the_same_bits(case, count):
+    method = case.small() if count == 1 else case.shared()
+    states, _ = states_of(method, count=count, stop=5)
+    again, _ = states_of(method, count=count, state=states[2], start=3, stop=5)
+    assert_same_bits(again[-1], states[-1])
+
+
+def test_a_few_steps_lower_the_loss(case):
+    method = case.small()
+    states, _ = states_of(method, stop=8)
+    (before, _), _ = value_and_grad(method, toy_synthetic())
+    learned = jax.tree.map(jnp.asarray, states[-1].synthetic)
+    (after, _), _ = value_and_grad(method, learned)
+    assert after < 0.95 * before

@@ -1,0 +1,165 @@
+"""Kills, stops, full disks: what is on the disk is whole, the rest comes again."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+from tiny import START, arrays, call, finished, lines, spawn, summary
+
+from jaxdistill.run.checkpoint import Checkpoints
+from jaxdistill.run.snapshots import check_readable, saved_steps
+
+PATIENCE = 240  # seconds that a busy machine may need to compile
+
+
+def wait_for(run: subprocess.Popen, reached) -> None:
+    """Wait until `reached()`, while the run is alive."""
+    end = time.monotonic() + PATIENCE
+    while not reached():
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def stop(run: subprocess.Popen, number: signal.Signals) -> str:
+    """Send a signal, wait for the end, return what was said as it ended."""
+    run.send_signal(number)
+    _, told = run.communicate(timeout=PATIENCE)
+    return told
+
+
+def logged(workdir: Path, step: int) -> bool:
+    """Whether the run has logged that step."""
+    try:
+        return any(line["step"] >= step for line in lines(workdir))
+    except (FileNotFoundError, ValueError):  # not begun, or a line half seen
+        return False
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """The same experts, lines, sets and scores, bit for bit."""
+    for epoch in range(3):
+        a, b = (_snapshot(run, epoch) for run in (one, other))
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+    assert lines(one) == lines(other)
+    sets = sorted(path.name for path in (one / "synthetic").iterdir())
+    assert sets == sorted(path.name for path in (other / "synthetic").iterdir())
+    for name in sets:
+        a, b = (arrays(run / "synthetic" / name) for run in (one, other))
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+    a, b = summary(one), summary(other)
+    for row in ("distilled", "distilled_last", "random", "herding", "full"):
+        assert a[row] == b[row]
+        assert a["validation"][row] == b["validation"][row]
+    assert a["selected_step"] == b["selected_step"]
+
+
+def _snapshot(run: Path, epoch: int) -> dict[str, np.ndarray]:
+    """Every array of one epoch of the experts, by the name of its file."""
+    import tensorstore
+
+    where = run / "experts" / "group_000" / "snapshots" / str(epoch) / "state"
+    base = {"driver": "file", "path": f"{where}/"}
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    return {
+        key.decode(): np.frombuffer(store.read(key).result().value, np.uint8)
+        for key in store.list().result()
+    }
+
+
+def test_a_run_killed_and_stopped_goes_on_to_the_same_bits(tmp_path):
+    reference, workdir = finished(), tmp_path / "run"
+    group = workdir / "experts" / "group_000" / "snapshots"
+
+    run = spawn("distill", workdir)
+    wait_for(run, lambda: 1 in saved_steps(group))  # while experts are trained
+    stop(run, signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
+
+    run = spawn("distill", workdir)
+    wait_for(run, lambda: logged(workdir, 2))
+    told = stop(run, signal.SIGTERM)
+    assert run.returncode == 128 + signal.SIGTERM, told
+    assert "stopped by SIGTERM after step" in told
+    saved = saved_steps(workdir / "checkpoints")[-1]
+    assert f"after step {saved}/8" in told
+    assert 2 <= saved < 8
+
+    run = spawn("distill", workdir)
+    step = random.choice([saved + 2, 8])
+    wait_for(run, lambda: logged(workdir, step))
+    stop(run, signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL, f"killed at step {step}"
+
+    # What a kill in the middle of a write leaves behind is not taken for a file.
+    for folder in ("synthetic", "eval", "."):
+        (workdir / folder).mkdir(exist_ok=True)
+        (workdir / folder / ".full.json.7.tmp").write_text('{"test"')
+    torn = workdir / "checkpoints" / "8.orbax-checkpoint-tmp-1"
+    shutil.copytree(workdir / "checkpoints" / "0", torn, dirs_exist_ok=True)
+    with open(workdir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 8, "lo')
+    assert call("distill", workdir) == 0
+    assert_equal_runs(reference, workdir)
+    assert not list(workdir.rglob("*.tmp"))
+    assert not list(workdir.rglob("*orbax-checkpoint-tmp*"))
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_only_whole_files(tmp_path):
+    workdir, limit = tmp_path / "run", 100_000
+    limited = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({limit}, {limit}))"
+    # One layer of 64 x 3,000 weights is more than a file may hold here.
+    run = spawn(
+        "experts",
+        workdir,
+        "--config.network.width=3000",
+        JAX_ENABLE_COMPILATION_CACHE="false",
+        start=f"{limited}; {START}",
+    )
+    _, told = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 2, told
+    wrong = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert len(wrong) == 1
+    assert "cannot write" in wrong[0]
+    assert "the file exceeds the size limit; free some space" in wrong[0]
+    assert "Traceback" not in told
+    snapshots = workdir / "experts" / "group_000" / "snapshots"
+    assert saved_steps(snapshots) == []
+    assert not list(workdir.rglob("*tmp*"))
+
+
+def test_a_truncated_checkpoint_is_named_with_what_to_fall_back_on(tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished(), workdir)
+    (workdir / "summary.json").unlink()
+    (workdir / "checkpoints" / "8" / "state" / "manifest.ocdbt").write_bytes(b"")
+    assert call("distill", workdir) == 2
+    told = capsys.readouterr().err
+    wrong = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert len(wrong) == 1
+    assert f"{workdir / 'checkpoints' / '8'} is truncated or damaged" in wrong[0]
+    assert "go on from step 6" in wrong[0]
+    shutil.rmtree(workdir / "checkpoints" / "8")
+    check_readable(workdir / "checkpoints" / "6")
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished(), workdir)
+    (workdir / "summary.json").unlink()
+    for step in saved_steps(workdir / "checkpoints"):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    with Checkpoints(workdir / "checkpoints") as other:
+        other.save(8, {"synthetic": {"images": np.zeros((8, 8, 8, 1))}}, {})
+    assert call("distill", workdir) == 2
+    told = capsys.readouterr().err
+    assert "synthetic.images of shape" in told
+    assert "ipc" in told

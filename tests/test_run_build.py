@@ -1,0 +1,162 @@
+"""Every config file, and how a configuration becomes calls of the library."""
+
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import assert_close, assert_same_bits, toy_pool, toy_synthetic
+from tiny import get_config
+
+from jaxdistill.errors import InputError
+from jaxdistill.mesh import make_mesh
+from jaxdistill.run import build, rules
+from jaxdistill.run.defaults import VOLATILE, defaults
+from jaxdistill.run.judge import Judge, require_settings
+from jaxdistill.run.workdir import flatten
+from jaxdistill.types import Pool, Split, Standard, Synthetic
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+CLASSES = {
+    "phantom": 4,
+    "pneumoniamnist": 2,
+    "chest_xray": 3,
+    "covid_radiography": 4,
+}
+SIZES = {"phantom": 64, "pneumoniamnist": 28, "chest_xray": 64}
+OPEN = ("data", "network", "trajectory.weighting")  # their keys depend on their name
+
+
+def blank_pool(config) -> Pool:
+    """A pool of black images with the shape and the classes of a config's data."""
+    name = config["data"]["name"]
+    side, classes = config["data"].get("size", SIZES.get(name)), CLASSES[name]
+    one = Standard(jnp.zeros(1), jnp.ones(1))
+    labels = jnp.arange(classes)
+    pixels = jnp.zeros((classes, side, side, 1), jnp.uint8)
+    split = Split(pixels, labels, labels, one)
+    return Pool(name, split, split, split, tuple(map(str, range(classes))))
+
+
+@pytest.mark.parametrize("mode", ["full", "smoke"])
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_a_config_builds_all_that_a_run_needs(file, mode):
+    config = runpy.run_path(str(file))["get_config"](mode).to_dict()
+    pool = blank_pool(config)
+    network = build.build_network(config, pool)
+    policy = build.build_policy(config, pool)
+    judge = Judge(network, pool, config, policy, jax.random.key(0), make_mesh(1))
+    for one in (network, *build.more_networks(config, pool).values()):
+        rules.require_runs(one, pool)
+    rules.require_plain(config)
+    require_settings(config["eval"])
+    build.expert_recipe(config, policy)
+    build.eval_recipe(config, policy, config["eval"]["epochs"])
+    size = config["ipc"] * pool.classes
+    start = Synthetic(
+        jnp.zeros((size, *pool.image_shape)),
+        jnp.zeros((size, pool.classes)),
+        jnp.zeros(()),
+    )
+    build.build_optimiser(config).init(start)
+    rules.require_method(config, judge, start, make_mesh(1))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_a_config_adds_no_key_and_tells_its_own_command(file):
+    made = runpy.run_path(str(file))
+    known = set(flatten(defaults().to_dict()))
+    for mode in ("full", "smoke"):
+        for key in flatten(made["get_config"](mode).to_dict()):
+            assert key in known or key.startswith(OPEN), key
+    assert f"--config=configs/{file.name}" in made["__doc__"]
+    assert made["get_config"]("smoke").steps <= 10
+
+
+def test_the_default_mode_of_a_config_is_the_full_one():
+    for file in CONFIGS:
+        get = runpy.run_path(str(file))["get_config"]
+        assert get().to_dict() == get("full").to_dict()
+
+
+def test_keys_that_may_change_on_resume_exist():
+    assert set(VOLATILE) <= set(flatten(defaults().to_dict()))
+
+
+def test_more_networks_are_read_from_a_line():
+    config = get_config().to_dict()
+    config["eval"]["networks"] = "mlp:width=3, convnet:width=4:depth=1:norm=group"
+    found = build.more_networks(config, toy_pool())
+    assert list(found) == ["mlp:width=3", "convnet:width=4:depth=1:norm=group"]
+    assert "group" in found["convnet:width=4:depth=1:norm=group"].name
+    config["eval"]["networks"] = ""
+    assert build.more_networks(config, toy_pool()) == {}
+
+
+def test_auto_augmentation_follows_the_data():
+    config = get_config().to_dict() | {"augment": "auto"}
+    assert "flip" not in build.build_policy(config, toy_pool())
+    assert build.build_policy(config | {"augment": "none"}, toy_pool()) == ()
+    assert build.build_policy(config | {"augment": "flip_crop"}, toy_pool()) == (
+        "flip",
+        "crop",
+    )
+
+
+def moved(**images) -> tuple[Synthetic, Synthetic]:
+    """A set before and after two equal gradients of one, by these settings."""
+    config = get_config().to_dict()
+    config["optimizer"]["images"].update(images)
+    optimiser, start = build.build_optimiser(config), toy_synthetic()
+    state, now = optimiser.init(start), start
+    for _ in range(2):
+        updates, state = optimiser.update(jax.tree.map(jnp.ones_like, now), state, now)
+        now = optax.apply_updates(now, updates)
+    return start, now
+
+
+def test_sgd_with_momentum_moves_as_written():
+    start, now = moved(name="sgd", lr=0.1, momentum=0.5)
+    assert_close(now.images, start.images - 0.1 * (1 + 1.5), atol=1e-5)
+    assert_same_bits(now.logits, start.logits)  # labels are fixed unless asked for
+
+
+def test_adam_moves_by_its_rate():
+    start, now = moved(name="adam", lr=0.1, momentum=0.9)
+    assert_close(now.images, start.images - 0.2, atol=1e-4)
+    assert now.raw_lr != start.raw_lr
+
+
+def test_none_fixes_a_part():
+    start, now = moved(name="none")
+    assert_same_bits(now.images, start.images)
+
+
+def test_clip_bounds_the_norm_of_the_gradient():
+    start, now = moved(name="sgd", lr=1.0, momentum=0.0, clip=0.5)
+    np.testing.assert_allclose(
+        np.linalg.norm(now.images - start.images), 2 * 0.5, rtol=1e-4
+    )
+
+
+def test_settings_of_a_weighting_reach_it():
+    config = get_config().to_dict()
+    weighting = config["trajectory"]["weighting"]
+    weighting.update(name="pruning", share=2.0)
+    pool = toy_pool()
+    network = build.build_network(config, pool)
+    judge = Judge(network, pool, config, (), jax.random.key(0), make_mesh(1))
+    with pytest.raises(InputError, match=r"weighting.share=2.0 must be"):
+        rules.require_method(config, judge, toy_synthetic(), make_mesh(1))
+    weighting["share"] = 0.5
+    rules.require_method(config, judge, toy_synthetic(), make_mesh(1))
+
+
+def test_a_cpu_is_split_only_before_it_is_used():
+    rules.split_cpu(0)
+    jax.devices()
+    with pytest.raises(InputError, match=r"devices.cpu=3 comes too late"):
+        rules.split_cpu(3)

@@ -1,0 +1,134 @@
+"""The whole run as a user meets it: a finished folder, again, changed, and diverged."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import COUNTS, arrays, call, finished, lines, listing, summary
+
+ROWS = ("distilled", "distilled_last", "random", "herding", "full")
+
+
+def test_the_summary_tells_all_five_rows_and_what_they_cost():
+    told = summary(finished())
+    for row in ROWS:
+        for metric in ("accuracy", "balanced_accuracy", "auc", "f1_weighted"):
+            score = told[row][metric]
+            assert 0 <= score["mean"] <= 1
+            assert score["std"] >= 0
+            assert score["n"] == 2
+        assert np.shape(told[row]["confusion"]["mean"]) == (2, 2)
+        assert set(told["protocol"][row]) == {"lr", "epochs", "images"}
+    assert told["protocol"]["random"]["images"] == 4
+    assert told["protocol"]["full"]["images"] == 2 * COUNTS["train"]
+    assert told["selected_step"] in (4, 8)
+    assert told["last_step"] == 8
+    assert told["wall_seconds"] > 0
+    assert told["steps_per_second"] > 0
+    assert told["peak_memory_bytes"] > 1e6
+    assert told["device"]
+    assert told["versions"]["jax"]
+    assert told["config"]["ipc"] == 2
+    assert told["complete"] is True
+
+
+def test_the_set_that_validation_prefers_is_the_one_that_is_judged():
+    told = summary(finished())
+    curve = {x["step"]: x["val_auc"] for x in lines(finished()) if "val_auc" in x}
+    assert set(curve) == {4, 8}
+    assert told["selected_step"] == max(curve, key=curve.get)
+    assert told["validation"]["distilled"]["auc"]["mean"] >= 0
+    if told["selected_step"] == told["last_step"]:
+        assert told["distilled"] == told["distilled_last"]
+
+
+def test_every_file_of_the_folder_loads():
+    run = finished()
+    record = json.loads((run / "config.json").read_text())
+    assert record["config"]["network"]["name"] == "mlp"
+    assert record["versions"]
+    assert [x["step"] for x in lines(run) if "loss" in x] == [2, 4, 6, 8]
+    for step in (4, 8):
+        stored = arrays(run / "synthetic" / f"step_{step:06d}.npz")
+        assert stored["images"].shape == (4, 8, 8, 1)
+        assert stored["pixels"].dtype == np.uint8
+        np.testing.assert_allclose(stored["labels"].sum(axis=1), 1, rtol=1e-6)
+        assert stored["class_names"].tolist() == ["clear", "opaque"]
+    for name in summary(run)["figures"]:
+        with Image.open(run / name) as picture:
+            assert min(picture.size) > 50
+    assert len(summary(run)["figures"]) == 2
+    assert {p.stem for p in (run / "eval").iterdir()} >= {"random", "herding", "full"}
+
+
+def test_distillation_moves_images_and_the_learning_rate():
+    before, after = (
+        arrays(finished() / "synthetic" / f"step_{s:06d}.npz") for s in (4, 8)
+    )
+    assert np.abs(after["images"] - before["images"]).max() > 1e-3
+    assert after["lr"] != before["lr"]
+    np.testing.assert_array_equal(after["logits"], before["logits"])
+
+
+def test_a_finished_run_says_so_and_stays_as_it_was(capsys):
+    call("distill", finished())  # the record then holds this command line
+    before = listing(finished())
+    capsys.readouterr()
+    assert call("distill", finished()) == 0
+    assert "this run is finished" in capsys.readouterr().out
+    assert listing(finished()) == before
+
+
+def test_another_config_is_refused_with_the_keys_that_differ(capsys):
+    before = listing(finished())
+    assert call("distill", finished(), "--config.ipc=1", "--config.init.lr=0.5") == 2
+    told = capsys.readouterr().err
+    assert "ipc=2 (now 1)" in told
+    assert "init.lr=0.01 (now 0.5)" in told
+    assert "--workdir" in told
+    assert "trajectory" not in told
+    assert listing(finished()) == before
+
+
+def test_a_loss_that_is_not_finite_names_step_norms_and_checkpoint(tmp_path, capsys):
+    wild = ("name=sgd", "lr=1e30", "momentum=0.0")
+    flags = [f"--config.optimizer.images.{one}" for one in wild]
+    shared = f"--config.experts.folder={finished() / 'experts'}"
+    assert call("distill", tmp_path / "wild", *flags, shared) == 1
+    told = capsys.readouterr().err
+    safe = tmp_path / "wild" / "checkpoints" / "0"
+    assert "diverged: the loss is nan by step 2" in told
+    assert "grad_images" in told
+    assert f"the last good checkpoint is {safe}:" in told
+    assert (safe / "state").is_dir()
+    assert not (tmp_path / "wild" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("key", ["log_every", "checkpoint_every", "eval.every"])
+def test_events_fall_between_calls(tmp_path, capsys, key):
+    assert call("distill", tmp_path / "run", f"--config.{key}=3") == 2
+    told = capsys.readouterr().err
+    assert f"{key}=3 must be a multiple of steps_per_call=2" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_engine_number_of_devices_and_a_trace(tmp_path, capsys):
+    shared = f"--config.experts.folder={finished() / 'experts'}"
+    flags = (shared, "--config.trajectory.segments=2", "--config.eval.every=8")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert call("distill", one, *flags, "--profile_steps=2:4") == 0
+    told = capsys.readouterr().err
+    assert "epoch" not in told  # the experts were there
+    assert list((one / "profile").rglob("*.xplane.pb"))
+    shutil.copytree(one, two)
+    for gone in ("summary.json", "eval", "synthetic", "checkpoints/8"):
+        path = two / gone
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    engine = ("--config.devices.map=pmap", "--config.devices.count=2")
+    assert call("distill", two, *flags, *engine) == 0
+    a, b = (arrays(run / "synthetic" / "step_000008.npz") for run in (one, two))
+    np.testing.assert_allclose(a["images"], b["images"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(a["lr"], b["lr"], rtol=1e-4)
+    assert [x["step"] for x in lines(two) if "loss" in x] == [2, 4, 6, 8]

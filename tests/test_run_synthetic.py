@@ -1,0 +1,121 @@
+"""Distilled sets as files, and their judgement by the evaluate verb."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_same_bits, toy_pool, toy_synthetic
+from tiny import arrays, call, finished, lines, listing, summary
+
+from jaxdistill import standard
+from jaxdistill.errors import InputError
+from jaxdistill.run.synthetic import load_synthetic, require_fits, save_synthetic
+
+MORE = "--config.eval.networks=mlp:width=3:depth=1"
+
+
+def spoilt(path, **changed):
+    """The toy set in a file, some arrays replaced, or removed by None."""
+    save_synthetic(path, toy_synthetic(), toy_pool())
+    kept = {k: v for k, v in (arrays(path) | changed).items() if v is not None}
+    np.savez(path, **kept)
+    return path
+
+
+def whitened_pool():
+    pool = toy_pool()
+    fit = standard.fit_zca(np.asarray(pool.train.images))
+    splits = {s: getattr(pool, s)._replace(standard=fit) for s in ("train", "val")}
+    return dataclasses.replace(pool, **splits, test=pool.test._replace(standard=fit))
+
+
+@pytest.mark.parametrize("pool", [toy_pool, whitened_pool])
+def test_a_set_comes_back_as_it_was(tmp_path, pool):
+    save_synthetic(tmp_path / "set.npz", toy_synthetic(), pool())
+    saved = load_synthetic(tmp_path / "set.npz")
+    assert_same_bits(saved.synthetic, toy_synthetic())
+    assert_same_bits(saved.standard, pool().standard)
+    assert saved.class_names == pool().class_names
+    require_fits(saved, tmp_path / "set.npz", pool())
+
+
+def test_pixels_are_the_images_as_people_see_them(tmp_path):
+    pool = toy_pool()
+    first = standard.standardise(pool.train.images[:6], pool.standard)
+    save_synthetic(tmp_path / "a.npz", toy_synthetic()._replace(images=first), pool)
+    stored = arrays(tmp_path / "a.npz")["pixels"]
+    np.testing.assert_array_equal(stored, pool.train.images[:6])
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"logits": None}, "lacks the array 'logits'"),
+        ({"logits": np.zeros((5, 3))}, "do not belong together"),
+        ({"images": np.zeros((6, 8, 8))}, "do not belong together"),
+        ({"images": np.full((6, 8, 8, 1), np.nan)}, "NaN or infinite"),
+    ],
+)
+def test_a_file_that_is_no_set_is_refused(tmp_path, changed, sentence):
+    path = spoilt(tmp_path / "set.npz", **changed)
+    with pytest.raises(InputError, match=sentence):
+        load_synthetic(path)
+
+
+def test_a_set_of_other_data_is_refused(tmp_path):
+    path = tmp_path / "set.npz"
+    save_synthetic(path, toy_synthetic(), toy_pool())
+    saved = load_synthetic(path)
+    renamed = dataclasses.replace(toy_pool(), class_names=("a", "b", "c"))
+    with pytest.raises(InputError, match="rows, columns, back, but toy has"):
+        require_fits(saved, path, renamed)
+    other = saved._replace(standard=saved.standard._replace(mean=jnp.array([0.9])))
+    with pytest.raises(InputError, match="was standardised by"):
+        require_fits(other, path, toy_pool())
+
+
+def test_a_set_is_judged_on_other_networks(tmp_path, capsys):
+    told = summary(finished())
+    file = finished() / told["synthetic"]
+    flags = (f"--synthetic={file}", MORE)
+    assert call("evaluate", tmp_path / "judged", *flags) == 0
+    table = capsys.readouterr().out
+    assert "| mlp:width=3:depth=1 |" in table
+    found = summary(tmp_path / "judged")
+    for row in ("distilled", "random", "herding", "full"):
+        assert found[row] == told[row]  # the same protocol, keys and data
+    across = found["cross_architecture"]["mlp:width=3:depth=1"]
+    assert set(across) == {"distilled", "random"}
+    assert across["random"]["auc"]["n"] == 2
+    before = listing(tmp_path / "judged")
+    assert call("evaluate", tmp_path / "judged", *flags) == 0
+    assert "this evaluation is finished" in capsys.readouterr().out
+    assert listing(tmp_path / "judged") == before
+
+
+def test_a_file_that_cannot_be_judged_leaves_no_folder(tmp_path, capsys):
+    other = spoilt(tmp_path / "toy.npz")
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(other.read_bytes()[:500])
+    cases = {
+        tmp_path / "none.npz": "does not exist",
+        broken: "truncated or damaged",
+        other: "evaluate it on the data it was distilled from",
+    }
+    for file, part in cases.items():
+        assert call("evaluate", tmp_path / "run", f"--synthetic={file}") == 2
+        told = capsys.readouterr().err
+        assert str(file) in told
+        assert part in told
+        assert len(told.splitlines()) == 1
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_judged_set_is_the_one_of_the_selected_step():
+    told = summary(finished())
+    chosen = max(
+        (line for line in lines(finished()) if "val_auc" in line),
+        key=lambda line: line["val_auc"],
+    )
+    assert told["synthetic"] == f"synthetic/step_{chosen['step']:06d}.npz"
