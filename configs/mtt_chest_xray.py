@@ -32,6 +32,9 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.trajectory.start_first = c.trajectory.start_max = 10
     c.trajectory.segments = 2
     c.trajectory.batch = 15
+    c.init.lr = 0.03
+    c.init.label_margin = 3.0
+    c.optimizer.labels = {"name": "adam", "lr": 0.02, "momentum": 0.9, "clip": 0.0}
     c.eval.every = 100
     c.eval.epochs = 200
     c.eval.full_epochs = 15

@@ -12,7 +12,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Cazenavette et al. (2022) at a size for two CPU cores, with learned labels."""
     c = defaults()
     c.ipc = 10
-    c.steps = 1000
+    c.steps = 600
     c.augment = "none"
     c.data.name = "pneumoniamnist"
     c.data.size = 28
@@ -22,6 +22,10 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.experts.batch = 128
     c.trajectory.unroll_steps = 20
     c.trajectory.start_first = c.trajectory.start_max = 15
+    c.trajectory.segments = 2
+    c.init.lr = 0.03
+    c.init.label_margin = 3.0
+    c.optimizer.labels = {"name": "adam", "lr": 0.02, "momentum": 0.9, "clip": 0.0}
     c.eval.every = 100
     c.eval.epochs = 300
     c.eval.full_epochs = 20

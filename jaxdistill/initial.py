@@ -1,5 +1,7 @@
 """The first synthetic set: noise, noisy class means or real images, and its labels."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,11 @@ def _means(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
 
 
 def _real(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
+    warnings.warn(
+        "init.images=real begins from training images, and what is distilled from "
+        "them still shows them: share no such set of patients",
+        stacklevel=3,
+    )
     chosen = random_subset(pool.train.labels, pool.classes, ipc, key)
     return standardise(pool.train.images[chosen], pool.standard)
 

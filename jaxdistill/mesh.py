@@ -65,7 +65,7 @@ def initialise(learner: Learner, key: jax.Array, mesh: Mesh) -> PyTree:
 
 
 def map_update(learner: Learner, mesh: Mesh, engine: str = "shard_map") -> Callable:
-    """`(state, resident, fed, key) -> (state, last metrics)` over a stack of steps.
+    """`(state, resident, fed, steps, key) -> (state, mean metrics)` over several steps.
 
     `fed` has a leading axis of steps and a second one that is split over the devices;
     all the steps run in one compiled call. The old state is donated.
@@ -82,7 +82,8 @@ def map_update(learner: Learner, mesh: Mesh, engine: str = "shard_map") -> Calla
             return learner.update(state, resident, now, key, axis)
 
         state, metrics = jax.lax.scan(body, state, (steps, fed))
-        return state, jax.tree.map(lambda x: x[-1], metrics)
+        # A mean shows the trend of a noisy loss, and a NaN of any step.
+        return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
     mapper = {"shard_map": _by_shard_map, "pmap": _by_pmap}[engine]
     return mapper(several, learner.sharded, mesh)

@@ -210,6 +210,6 @@ def test_experts_of_another_network_data_set_or_recipe(tmp_path, capsys):
         capsys.readouterr()
         assert call("distill", tmp_path / str(number), shared, *flags) == 2
         told = capsys.readouterr().err
-        assert_tells(told, str(folder), part, "experts")
+        assert_tells(told, f"experts.folder={folder}", part, "a new experts.folder")
         assert len(told.splitlines()) == 1
         assert listing(folder) == before

@@ -57,7 +57,8 @@ def test_the_learning_rate_is_the_one_asked_for(lr):
 
 def test_a_real_start_is_distinct_training_images_of_the_right_class():
     pool = toy_pool()
-    first = initial(pool, 4, KEY, images="real")
+    with pytest.warns(UserWarning, match="still shows them"):
+        first = initial(pool, 4, KEY, images="real")
     inputs = np.asarray(standardise(pool.train.images, pool.standard))
     flat = inputs.reshape(len(inputs), -1)
     found = [

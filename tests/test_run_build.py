@@ -1,6 +1,8 @@
 """Every config file, and how a configuration becomes calls of the library."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -156,6 +158,13 @@ def test_settings_of_a_weighting_reach_it():
 
 
 def test_a_cpu_is_split_only_before_it_is_used():
+    fresh = "import jax; from jaxdistill.run.rules import split_cpu; split_cpu(3); "
+    told = subprocess.run(
+        [sys.executable, "-c", fresh + "print(jax.device_count())"],
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.strip() == "3", told.stderr
     rules.split_cpu(0)
     jax.devices()
     with pytest.raises(InputError, match=r"devices.cpu=3 comes too late"):

@@ -35,7 +35,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.ipc = 2
     c.steps = 8
     c.augment = "cutout"
-    c.data = {"name": "folder", "path": "tiny", "root": "", "size": 8}
+    c.data.name, c.data.path, c.data.size = "folder", "tiny", 8
     c.network = {"name": "mlp", "width": 4, "depth": 1}
     c.experts.count = c.experts.at_once = c.experts.epochs = 2
     c.experts.batch = 12

@@ -45,18 +45,18 @@ class Verb(NamedTuple):
 def console() -> None:
     """The entry point of the installed command."""
     warnings.showwarning = _warn  # type: ignore[assignment]
-    sys.excepthook = _not_closed_loops
+    sys.unraisablehook = _not_closed_loops
     sys.exit(main(sys.argv[1:]))
 
 
-def _not_closed_loops(kind: type, error: BaseException, trace: Any) -> None:
-    """Report as usual, but not the rest of a save that failed and was told of.
+def _not_closed_loops(stray: Any) -> None:
+    """Report what no one can catch, but not the rest of a save that failed.
 
     Where one write of a checkpoint fails, threads of the others find the loop that
     waited for them closed, and each would print a traceback.
     """
-    if str(error) != "Event loop is closed":
-        sys.__excepthook__(kind, error, trace)
+    if str(stray.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(stray)
 
 
 def main(argv: list[str]) -> int:

@@ -99,7 +99,12 @@ def trajectory_matching(
     starts = starts or StartRange(0, *[max(1, experts.epochs - expert_epochs)] * 2)
     _require_range(starts, expert_epochs, experts.epochs)
     weighting = weighting or uniform()
-    student = _student(network, policy, inner, gradient)
+    if shape_weight and inner is not SGD:
+        raise InputError(
+            f"trajectory.shape_weight={shape_weight} needs the point halfway, where an "
+            "inner momentum would begin anew: set trajectory.momentum=0"
+        )
+    student = _student(network, policy, inner, gradient, halfway=bool(shape_weight))
 
     def match(synthetic: Synthetic, state, segment: Segment, key: PRNGKey):
         m = synthetic.images.shape[0]
@@ -207,7 +212,11 @@ def draw_segments(
     return Segment(start, middle, target, jnp.asarray(numbers, jnp.int32))
 
 
-def _student(network: Network, policy, inner: Inner, gradient: str) -> Callable:
+def _student(
+    network: Network, policy, inner: Inner, gradient: str, halfway: bool
+) -> Callable:
+    """`(synthetic, start, inputs) -> (middle, final)`; the middle only if `halfway`."""
+
     def loss(params, data, given):
         images, target = data
         rows, places, key = given
@@ -221,19 +230,20 @@ def _student(network: Network, policy, inner: Inner, gradient: str) -> Callable:
         given = _divided(
             inputs, microbatch(network, data[0].shape[1:], inputs[0].shape[1])
         )
-        steps = inputs[0].shape[0]
-        half = steps // 2
-        points = [start]
-        # Two unrolls cost what one does, and the point between them comes free.
-        for part in (slice(0, half), slice(half, steps)):
-            now = jax.tree.map(lambda x, part=part: x[part], given)
-            rates = jnp.full(now[0].shape[0], synthetic.lr)
-            points.append(
-                unroll(
-                    loss, points[-1], data, rates, now, inner=inner, gradient=gradient
-                )
+        rates = jnp.full(inputs[0].shape[0], synthetic.lr)
+
+        def walk(params: Params, part: slice) -> Params:
+            now = jax.tree.map(lambda x: x[part], given)
+            return unroll(
+                loss, params, data, rates[part], now, inner=inner, gradient=gradient
             )
-        return points[1], points[2]
+
+        if not halfway:
+            return start, walk(start, slice(None))
+        # Two unrolls cost what one does, and the point between them comes free.
+        half = len(rates) // 2
+        middle = walk(start, slice(half))
+        return middle, walk(middle, slice(half, None))
 
     return run
 

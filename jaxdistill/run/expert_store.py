@@ -57,7 +57,7 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
         "precision": settings["precision"],
         "key": jax.random.key_data(loop.key).tolist(),
     }
-    with open_workdir(folder, record) as home:
+    with open_workdir(folder, record, said="experts.folder") as home:
         if not home.finished:
             for start in range(0, count, at_once):
                 ids = range(start, min(start + at_once, count))

@@ -10,12 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxdistill.errors import InputError
 from jaxdistill.experts import Experts
 from jaxdistill.mesh import ENGINES, require_multiple
 from jaxdistill.population import MODES
 from jaxdistill.run.build import build_method
+from jaxdistill.run.judge import Judge
 from jaxdistill.types import Network, Pool, Synthetic
 
 SEEDS = 2**32
@@ -52,8 +54,8 @@ def split_cpu(count: int) -> None:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:
         raise InputError(
-            f"devices.cpu={count} comes too late, as JAX is in use by this process or "
-            "XLA_FLAGS splits the CPU: use a fresh process, or set devices.cpu to 0"
+            f"devices.cpu={count} comes too late, as this process computes already: "
+            "use a fresh process, or set devices.cpu to 0"
         ) from error
 
 
@@ -66,7 +68,7 @@ def require_runs(network: Network, pool: Pool) -> None:
 
 
 def require_method(
-    config: Mapping[str, Any], judge: Any, start: Synthetic, mesh: Any
+    config: Mapping[str, Any], judge: Judge, start: Synthetic, mesh: Mesh
 ) -> None:
     """`InputError` for a method that does not fit the set, the experts or the mesh."""
     if config["method"] == "trajectory":
@@ -89,7 +91,7 @@ def require_method(
     jax.eval_shape(method.loss, start, inner, batch, key)
 
 
-def _require_trajectory(settings: Mapping[str, Any], mesh: Any) -> None:
+def _require_trajectory(settings: Mapping[str, Any], mesh: Mesh) -> None:
     for key in ("unroll_steps", "expert_epochs", "segments"):
         if settings[key] < 1:
             raise InputError(f"trajectory.{key}={settings[key]} must be at least 1")

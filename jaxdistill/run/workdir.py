@@ -90,23 +90,27 @@ class Workdir:
 
 
 def open_workdir(
-    path: str | os.PathLike, config: Mapping[str, Any], volatile: Collection[str] = ()
+    path: str | os.PathLike,
+    config: Mapping[str, Any],
+    volatile: Collection[str] = (),
+    said: str = "--workdir",
 ) -> Workdir:
     """Make or resume a work folder for `config`; `volatile` dotted keys may change.
 
+    `said` is the flag or key that names the folder, for sentences about it.
     Raises `InputError`, and leaves the folder as it was, where it cannot be written, is
     in use, belongs to another config, or holds files of something else.
     """
     path = Path(path).expanduser().absolute()
-    _refuse_foreign(path)
+    _refuse_foreign(path, said)
     with explain_os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = open(path / ".lock", "a+b")  # noqa: SIM115
     try:
-        _lock(lock, path)
+        _lock(lock, path, said)
         for folder in (path, path / "synthetic", path / "figures", path / "eval"):
             remove_leftovers(folder)
-        notes = _write_record(path / "config.json", plain(config), volatile)
+        notes = _write_record(path / "config.json", plain(config), volatile, said)
     except BaseException:
         lock.close()
         raise
@@ -124,7 +128,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _refuse_foreign(path: Path) -> None:
+def _refuse_foreign(path: Path, said: str) -> None:
     """A folder with visible files but no config.json is somebody's, not a run's."""
     if not path.is_dir() or (path / "config.json").exists():
         return
@@ -132,12 +136,12 @@ def _refuse_foreign(path: Path) -> None:
         others = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     if others:
         raise InputError(
-            f"--workdir={path} holds {others[0]} but no config.json, so it is no "
+            f"{said}={path} holds {others[0]} but no config.json, so it is no "
             "run's: choose an empty or a new folder"
         )
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+def _lock(file: BinaryIO, path: Path, said: str) -> None:
     """Hold `file` alone; the kernel lets go when the process ends, even if killed."""
     try:
         import fcntl
@@ -149,7 +153,7 @@ def _lock(file: BinaryIO, path: Path) -> None:
         file.seek(0)
         owner = file.read().decode(errors="replace").strip() or "unknown"
         raise InputError(
-            f"--workdir={path} is in use by another run (process {owner}): wait for "
+            f"{said}={path} is in use by another run (process {owner}): wait for "
             "it, stop it, or choose another folder"
         ) from error
     except OSError:  # a network disk without locks
@@ -160,10 +164,10 @@ def _lock(file: BinaryIO, path: Path) -> None:
 
 
 def _write_record(
-    file: Path, config: dict[str, Any], volatile: Collection[str]
+    file: Path, config: dict[str, Any], volatile: Collection[str], said: str
 ) -> tuple[str, ...]:
     """Compare with what the folder was made with, then write how it is run now."""
-    now = {
+    now: dict[str, Any] = {
         "config": config,
         "versions": versions(),
         "git_commit": git_commit(),
@@ -175,28 +179,27 @@ def _write_record(
     if file.exists():
         before = read_json(file)
         if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
-            raise InputError(f"{file} is no run's record: choose another --workdir")
-        notes = _compare(file.parent, before, now, volatile)
+            raise InputError(f"{file} is no run's record: choose another {said}")
+        changed = _differences(flatten(before["config"]), flatten(config))
+        _refuse_changed(file.parent, changed, volatile, said)
+        packages = _differences(before.get("versions", {}), now["versions"])
+        notes = (*changed.values(), *packages.values())
         now["started"] = before.get("started", now["started"])
     write_json(file, now)
     return notes
 
 
-def _compare(
-    path: Path, before: dict[str, Any], now: dict[str, Any], volatile: Collection[str]
-) -> tuple[str, ...]:
-    """Refuse another config; note what else differs."""
-    changed = _differences(flatten(before["config"]), flatten(now["config"]))
-    fatal = {key: text for key, text in changed.items() if key not in volatile}
+def _refuse_changed(
+    path: Path, changed: dict[str, str], volatile: Collection[str], said: str
+) -> None:
+    """`InputError` for differences in keys that change results."""
+    fatal = [text for key, text in changed.items() if key not in volatile]
     if fatal:
-        shown = list(fatal.values())[:SHOWN]
         more = f" and {len(fatal) - SHOWN} more" if len(fatal) > SHOWN else ""
         raise InputError(
-            f"--workdir={path} holds another run, with {', '.join(shown)}{more}: go "
-            "back to those values to resume it, or choose a new --workdir"
+            f"{said}={path} holds another run, with {', '.join(fatal[:SHOWN])}{more}: "
+            f"go back to those values to resume it, or choose a new {said}"
         )
-    packages = _differences(before.get("versions", {}), now["versions"])
-    return (*changed.values(), *packages.values())
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -143,7 +143,8 @@ class Progress:
             return []
         rate = (step - before[0]) / max(now - before[1], 1e-9)
         left = (self.total - step) / rate
-        return [f"{rate:.3g} {self.unit}/s", f"eta {human_seconds(left)}"]
+        unit = self.unit.rpartition(" ")[2]  # "epoch" of "experts 0-9: epoch"
+        return [f"{rate:.3g} {unit}/s", f"eta {human_seconds(left)}"]
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

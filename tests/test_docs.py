@@ -1,0 +1,42 @@
+"""What the documentation says is what the project has."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def results_table():
+    path = ROOT / "benchmarks" / "results_table.py"
+    spec = importlib.util.spec_from_file_location("results_table", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readme_shows_the_results_that_were_measured():
+    made = results_table()
+    assert made.in_readme() == made.table()
+
+
+def test_every_file_that_a_document_names_is_there():
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        links = re.findall(r"\]\((?!http)([^)#]+)", document.read_text())
+        configs = re.findall(r"configs/\w+\.py", document.read_text())
+        for name in links:
+            assert (document.parent / name).exists(), f"{document.name} names {name}"
+        for name in configs:
+            assert (ROOT / name).exists(), f"{document.name} names {name}"
+
+
+def test_the_six_lines_are_calls_that_exist():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    compile(code, "README.md", "exec")
+    import jaxdistill
+
+    for dotted in re.findall(r"jaxdistill\.([\w.]+)\(", code):
+        found = jaxdistill
+        for part in dotted.split("."):
+            found = getattr(found, part)
+        assert callable(found)
