@@ -19,25 +19,25 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Short experts of a narrow network, two segments a step."""
     c = defaults()
     c.ipc = 10
-    c.steps = 400
+    c.steps = 240
+    c.average = 0.95
     c.augment = "none"
     c.data.name = "chest_xray"
     c.data.size = 64
     c.network = {"name": "convnet", "width": 32, "depth": 4, "norm": "instance"}
-    c.experts.count = 8
-    c.experts.at_once = 8
-    c.experts.epochs = 15
+    c.experts.count = c.experts.at_once = 6
+    c.experts.epochs = 12
     c.experts.batch = 64
     c.trajectory.unroll_steps = 20
     c.trajectory.start_first = c.trajectory.start_max = 10
     c.trajectory.segments = 2
     c.trajectory.batch = 15
-    c.init.lr = 0.03
-    c.init.label_margin = 3.0
-    c.optimizer.labels = {"name": "adam", "lr": 0.02, "momentum": 0.9, "clip": 0.0}
-    c.eval.every = 100
+    c.init.label_margin = 6.0
+    c.optimizer.images.lr = 0.1
+    c.optimizer.labels = {"name": "adam", "lr": 0.01, "momentum": 0.9, "clip": 0.0}
+    c.eval.every = 60
     c.eval.epochs = 200
-    c.eval.full_epochs = 15
+    c.eval.full_epochs = 12
     c.eval.batch = 64
-    c.checkpoint_every = 100
+    c.checkpoint_every = 60
     return smoke(c) if mode == "smoke" else c

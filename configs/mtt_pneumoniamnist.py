@@ -23,9 +23,9 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.trajectory.unroll_steps = 20
     c.trajectory.start_first = c.trajectory.start_max = 15
     c.trajectory.segments = 2
-    c.init.lr = 0.03
-    c.init.label_margin = 3.0
-    c.optimizer.labels = {"name": "adam", "lr": 0.02, "momentum": 0.9, "clip": 0.0}
+    c.init.label_margin = 6.0
+    c.optimizer.images.lr = 0.1
+    c.optimizer.labels = {"name": "adam", "lr": 0.05, "momentum": 0.9, "clip": 0.0}
     c.eval.every = 100
     c.eval.epochs = 300
     c.eval.full_epochs = 20

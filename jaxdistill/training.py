@@ -77,6 +77,17 @@ def of_split(split: Split, classes: int) -> Examples:
     return Examples(split.images, targets, split.standard)
 
 
+def class_balanced(examples: Examples) -> Examples:
+    """The same examples with every class weighing alike in the loss.
+
+    Targets of class c are multiplied by n / (K n_c), so that the cross-entropy is the
+    class-weighted one, sum over images of w_c CE / n.
+    """
+    counts = examples.targets.sum(axis=0)
+    weights = examples.size / (len(counts) * counts)
+    return examples._replace(targets=examples.targets * weights[None])
+
+
 def of_synthetic(synthetic: Synthetic, standard: Standard) -> Examples:
     """A distilled set with its labels as learned."""
     return Examples(synthetic.images, jax.nn.softmax(synthetic.logits), standard)

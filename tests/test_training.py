@@ -24,12 +24,14 @@ from jaxdistill.training import (
     Recipe,
     TrainState,
     begin,
+    class_balanced,
     of_split,
     of_synthetic,
     require_recipe,
     train_epoch,
     train_network,
 )
+from jaxdistill.types import Standard
 
 KEY = jax.random.key(2)
 PLAIN = Recipe(epochs=1, batch=256, momentum=0.0, weight_decay=0.0, drop_at=1.0)
@@ -213,3 +215,14 @@ def test_recipes_that_cannot_train(field, value):
     require_recipe(Recipe(), "eval")
     with pytest.raises(InputError, match=rf"^eval\.{field}={value} must be "):
         require_recipe(Recipe(**{field: value}), "eval")
+
+
+def test_balanced_examples_weigh_every_class_alike():
+    targets = jax.nn.one_hot(jnp.array([0, 0, 0, 1]), 2)
+    standard = Standard(jnp.zeros(1), jnp.ones(1))
+    plain = Examples(jnp.zeros((4, 2, 2, 1)), targets, standard)
+    weighted = class_balanced(plain).targets
+    np.testing.assert_allclose(weighted.sum(axis=0), [2.0, 2.0], rtol=1e-6)
+    losses = jnp.array([1.0, 2.0, 3.0, 10.0])
+    by_class = (losses[:3].mean() + losses[3]) / 2
+    np.testing.assert_allclose(jnp.mean(weighted.sum(1) * losses), by_class, rtol=1e-6)

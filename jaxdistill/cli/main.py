@@ -44,6 +44,8 @@ class Verb(NamedTuple):
 
 def console() -> None:
     """The entry point of the installed command."""
+    if hasattr(sys.stdout, "reconfigure"):  # lines in order, also in a file
+        sys.stdout.reconfigure(line_buffering=True)
     warnings.showwarning = _warn  # type: ignore[assignment]
     sys.unraisablehook = _not_closed_loops
     sys.exit(main(sys.argv[1:]))

@@ -33,6 +33,7 @@ def defaults() -> ml_collections.ConfigDict:
     c.experts.batch = 256
     c.experts.momentum = 0.0
     c.experts.weight_decay = 0.0
+    c.experts.balanced = False  # every class weighs alike in the experts' loss
     c.experts.rho = 0.0  # above 0: flat trajectories, FTD's radius
     c.experts.orthogonal = 0.0  # FTD's a
     c.experts.precision = "float32"  # of snapshots on disk; or bfloat16

@@ -22,7 +22,7 @@ from jaxdistill.run.files import write_json
 from jaxdistill.run.loop import Event, Loop, train
 from jaxdistill.run.snapshots import read_part, saved_steps
 from jaxdistill.run.workdir import open_workdir
-from jaxdistill.training import Recipe, of_split
+from jaxdistill.training import Recipe, class_balanced, of_split
 from jaxdistill.types import Network, Params, Pool
 
 PRECISIONS = ("float32", "bfloat16")
@@ -54,6 +54,7 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
         "lr": settings["lr"],
         "count": count,
         "at_once": at_once,
+        "balanced": settings["balanced"],
         "precision": settings["precision"],
         "key": jax.random.key_data(loop.key).tolist(),
     }
@@ -120,6 +121,8 @@ def _train_group(home: Path, ids: range, teaching: Teaching, loop: Loop) -> None
             keep(0, learner.init(k_init).nets.params)
         event = Event(1, lambda epoch, state, writer: keep(epoch, state.nets.params))
         examples = of_split(pool.train, pool.classes)
+        if settings["balanced"]:
+            examples = class_balanced(examples)
         train(here, learner, examples, lambda step: (), (event,))
 
 
