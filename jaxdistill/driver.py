@@ -51,7 +51,7 @@ def iterate(
 
     `feed(step)` is what the host supplies to that step, a pytree of arrays or `()`. A
     yielded state is donated to the next call: copy what must outlive it. Metrics are
-    device arrays; reading them late keeps the device busy.
+    means over the call's steps, on the device; reading them late keeps the device busy.
     """
     update = map_update(learner, mesh, engine)
     step = plan.start

@@ -38,7 +38,7 @@ def class_table(
             "needs one: add images or remove the class"
         )
     rows = [np.flatnonzero(labels == k) for k in range(classes)]
-    most = int(counts.max())
+    most = int(np.max(counts))
     indices = np.stack([np.pad(row, (0, most - len(row)), mode="edge") for row in rows])
     return ClassTable(jnp.asarray(indices, jnp.int32), jnp.asarray(counts, jnp.int32))
 
@@ -89,7 +89,7 @@ def check_ipc(table: ClassTable, ipc: int) -> None:
     counts = np.asarray(table.counts)
     if counts.min() < ipc:
         raise InputError(
-            f"ipc={ipc} asks for more images than class {int(counts.argmin())} holds "
+            f"ipc={ipc} asks for more images than class {int(np.argmin(counts))} holds "
             f"({counts.min()}); every class needs at least ipc images: lower ipc or "
             "add images"
         )

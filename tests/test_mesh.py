@@ -38,7 +38,7 @@ def run(count, engine):
 def test_any_devices_and_engine_equal_one_device(count, engine):
     state, metrics = run(1, "shard_map")
     assert state.own.shape == (8, 3)
-    assert metrics["step"] == STEPS
+    assert metrics["step"] == (1 + STEPS) / 2  # the mean over the call
     assert_close(run(count, engine), (state, metrics))
 
 

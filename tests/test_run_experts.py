@@ -24,6 +24,7 @@ SETTINGS = {
     "at_once": 2,
     "epochs": 2,
     "lr": 0.1,
+    "balanced": False,
     "precision": "float32",
     "cache_gb": 1.0,
 }

@@ -114,7 +114,7 @@ def curve(
         told = f"selected: {at:.3f} at step {selected_step:,}"
         style = {"mfc": "white", "mec": BLUE, "mew": 1.8, "ms": 8, "ls": "none"}
         ax.plot([selected_step], [at], marker="o", label=told, **style)
-    words = metric.replace("_", " ")
+    words = metric.replace("_", " ").replace("auc", "AUC")
     ax.set_title(f"Validation {words} of the distilled set", fontsize=11, loc="left")
     ax.set_xlabel("step", fontsize=9)
     ax.set_ylabel(words, fontsize=9)
