@@ -42,6 +42,7 @@ $(VENV)/.peer: $(VENV)/.installed
 	@touch $@
 
 bench: $(VENV)/.peer
+	$(BIN)/python benchmarks/microbatch.py --json=benchmarks/results/microbatch_cpu.json
 	$(BIN)/python benchmarks/unroll.py --json=benchmarks/results/unroll_cpu.json
 	$(BIN)/python benchmarks/peer_torch.py --json=benchmarks/results/peer_torch_cpu.json
 

@@ -3,7 +3,7 @@
 Between two convolutions a network only reads and writes activations. On a CPU those of
 a whole batch go through main memory, those of a few images stay in the second-level
 cache: a training step of a ConvNet of width 32 on 128 images takes a quarter of the
-time in parts (`benchmarks/peer_torch.py`). An accelerator takes the whole batch at
+time in parts (`benchmarks/microbatch.py`). An accelerator takes the whole batch at
 once.
 
 Parts have equal sizes, so that the mean of their means is the mean; only networks that

@@ -52,3 +52,10 @@ def test_ours_and_the_peer_agree(tmp_path):
         assert set(row) >= COMPARISON
         assert row["relative_error"] < 1e-4
         assert math.isclose(row["ratio"], row["peer_seconds"] / row["ours_seconds"])
+
+
+def test_a_batch_in_parts_trains_as_the_whole(tmp_path):
+    rows = smoke("microbatch", tmp_path)
+    assert "whole_batch" in rows
+    assert any(name.startswith("parts_of_") for name in rows)
+    assert all(row["relative_error"] < 1e-4 for row in rows.values())
