@@ -42,7 +42,7 @@ def problem(network, shape):
     """Images, learning rate, start and target, the arguments of `outer_gradient`."""
     keys = jax.random.split(jax.random.key(0), 3)
     images = jax.random.normal(keys[0], (CLASSES, *shape))
-    return images, jnp.float32(0.01), network.init(keys[1]), network.init(keys[2])
+    return images, jnp.asarray(0.01), network.init(keys[1]), network.init(keys[2])
 
 
 def _squared(a, b):
