@@ -118,27 +118,37 @@ def double_error(steps: int, setting) -> float:
 
 def training_row(name: str, nets: int, count: int, epochs: int, setting) -> dict:
     """Full-batch training of `nets` networks, ours as experts and evaluation do it."""
-    shape, size_of, repeats = setting
-    network = convnet(shape, CLASSES, **size_of)
-    keys = jax.random.split(jax.random.key(1), nets)
-    params = jax.vmap(network.init)(keys)
-    images = jax.random.normal(jax.random.key(2), (count, *shape))
-    targets = jax.nn.one_hot(jnp.arange(count) % CLASSES, CLASSES)
-    ours, size = compiled(trainer(network, epochs), params, images, targets)
-    one_of = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(nets)]
-    side = _last(shape, size_of)
-    starts = [to_peer(each, side) for each in one_of]
-    peer = peer_trainer(starts, images, targets, epochs)
-    peer_size = peak(peer)
-    first = jax.tree.map(lambda x: x[0], ours())
-    got = [t.cpu().numpy() for t in to_peer(first, side)]
-    error = relative_error(got, [t.cpu().numpy() for t in peer()[0]])
+    with jax.enable_x64(True):
+        ours, peer, _ = trainers(1, 2 * CLASSES, epochs, setting)
+        error = relative_error(ours(), peer())
     require(name, error)
-    seconds = medians(repeats, ours, peer)
+    ours, peer, size = trainers(nets, count, epochs, setting)
+    peer_size = peak(peer)
+    seconds = medians(setting[2], ours, peer)
     row = comparison(name, seconds, (size, peer_size), error)
     rate = nets * count * epochs
     sides = {"ours": seconds[0], "peer": seconds[1]}
     return row | {f"{side}_images_per_second": rate / s for side, s in sides.items()}
+
+
+def trainers(nets: int, count: int, epochs: int, setting):
+    """Calls of both sides that give the first network's weights, our temporaries."""
+    shape, size_of, _ = setting
+    network = convnet(shape, CLASSES, **size_of)
+    params = jax.vmap(network.init)(jax.random.split(jax.random.key(1), nets))
+    images = jax.random.normal(jax.random.key(2), (count, *shape))
+    targets = jax.nn.one_hot(jnp.arange(count) % CLASSES, CLASSES)
+    train, size = compiled(trainer(network, epochs), params, images, targets)
+    one_of = [jax.tree.map(lambda x, i=i: x[i], params) for i in range(nets)]
+    side = _last(shape, size_of)
+    starts = [to_peer(each, side) for each in one_of]
+    peer = peer_trainer(starts, images, targets, epochs)
+
+    def ours():
+        first = jax.tree.map(lambda x: x[0], train())
+        return [t.cpu().numpy() for t in to_peer(first, side)]
+
+    return ours, lambda: [t.cpu().numpy() for t in peer()[0]], size
 
 
 def trainer(network, epochs: int, mode: str = "auto"):

@@ -14,7 +14,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """A narrow network, short experts at a high rate, few steps."""
     c = defaults()
     c.ipc = 3
-    c.steps = 200
+    c.steps = 150
     c.average = 0.9
     c.augment = "none"
     c.data.train = 1000
