@@ -2,9 +2,9 @@
 method.
 
 `vmap` turns many small matrix products into batched ones, what an accelerator wants. On
-a CPU each network alone already fills the cores and stays in cache, and one after
-another is faster (`benchmarks/peer_torch.py` measures both); it also keeps `lax.switch`
-a branch, where vmap computes every branch and selects.
+a CPU each network alone stays in cache, and one after another keeps `lax.switch` a
+branch, where vmap computes every branch and selects (`benchmarks/peer_torch.py`
+compares the two).
 """
 
 from collections.abc import Callable

@@ -63,7 +63,11 @@ def test_a_config_builds_all_that_a_run_needs(file, mode):
         jnp.zeros((size, pool.classes)),
         jnp.zeros(()),
     )
-    build.build_optimiser(config).init(start)
+    optimiser = build.build_optimiser(config)
+    zeros = jax.tree.map(jnp.zeros_like, start)
+    moved, _ = optimiser.update(zeros, optimiser.init(start), start)
+    for step in jax.tree.leaves(moved):
+        assert not step.any()  # no part of the set moves without a gradient
     rules.require_method(config, judge, start, make_mesh(1))
 
 

@@ -5,9 +5,10 @@
 
 flip(k)^T exchanges input and output channels, x^T images and channels, dy^T images and
 rows. XLA's CPU compiler has a fast convolution for the layout NHWC x HWIO -> NHWC, but
-brings other layouts into it outside of loops only: in a scan the derivatives that JAX
-has for `lax.conv` are 10 to 100 times slower than the convolution. A primitive of our
-own, because that has these derivatives to any order, and a rule for stacks of networks.
+brings other layouts into it outside of loops only: in a scan, at 10 x 16 x 16 x 128,
+the derivatives that JAX has for `lax.conv` took 10 and 140 times as long as the
+convolution. A primitive of our own, because that has these derivatives to any order,
+and a rule for stacks of networks.
 """
 
 import jax
