@@ -25,9 +25,11 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.data.name = "chest_xray"
     c.data.size = 64
     c.network = {"name": "convnet", "width": 32, "depth": 4, "norm": "instance"}
-    c.experts.count = c.experts.at_once = 6
-    c.experts.epochs = 12
-    c.experts.batch = 64
+    c.experts.count = c.experts.at_once = 8
+    c.experts.epochs = 16
+    c.experts.batch = 256
+    c.experts.lr = 0.02
+    c.experts.balanced = True
     c.trajectory.unroll_steps = 20
     c.trajectory.start_first = c.trajectory.start_max = 10
     c.trajectory.segments = 2

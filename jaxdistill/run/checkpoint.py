@@ -7,6 +7,7 @@ disk, so a killed run leaves finished steps and rubbish that is known as such.
 import contextlib
 import logging
 import shutil
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int | None = None) -> None:
         self.folder = Path(folder).absolute()
-        logging.getLogger("absl").addFilter(_not_orbax)
+        for logger in ("absl", "asyncio"):
+            logging.getLogger(logger).addFilter(_not_orbax)
         clean = {"max_to_keep": keep, "cleanup_tmp_directories": True}
         options = ocp.CheckpointManagerOptions(**clean)
         handlers = {
@@ -91,7 +93,6 @@ class Checkpoints:
             self.wait()
         finally:
             self._manager.close()
-            logging.getLogger("absl").removeFilter(_not_orbax)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -118,5 +119,11 @@ class Checkpoints:
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:
-    """Whether a log record is anyone's but Orbax's, whose errors are raised anyway."""
-    return "orbax" not in record.pathname
+    """Whether a log record is anyone's but Orbax's, whose errors are raised anyway.
+
+    One failed write leaves others behind; asyncio logs theirs whenever the garbage
+    collector finds them, after `close` too, so the filter stays.
+    """
+    _, _, trace = record.exc_info or (None, None, None)
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
+    return not any("orbax" in file for file in [record.pathname, *files])
