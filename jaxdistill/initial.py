@@ -13,7 +13,6 @@ from jaxdistill.standard import standardise
 from jaxdistill.types import Images, Pool, PRNGKey, Synthetic
 
 HARD = 100.0  # a logit margin whose softmax is one-hot in float32
-NOISE = 0.5  # standard deviation of the noise on class means, in standardised units
 
 
 def initial(
@@ -22,13 +21,15 @@ def initial(
     key: PRNGKey,
     *,
     images: str = "mean",
+    noise: float = 0.5,
     label_margin: float = HARD,
     lr: float = 0.01,
 ) -> Synthetic:
     """The first set, `ipc` images per class in the order of the classes.
 
-    `images` is "noise" (standard normal), "mean" (class mean plus noise) or "real"
-    (random training images: these leak what they show, share no set that began so).
+    `images` is "noise" (standard normal), "mean" (class mean plus normal noise of the
+    standard deviation `noise`, in standardised units) or "real" (random training
+    images: these leak what they show, share no set that began so).
     `label_margin` is the logit of the true class above the others. `lr` is the first
     inner learning rate. Raises `InputError` for an `ipc` below 1 or above what a class
     holds, an unknown start, a learning rate that is not positive.
@@ -42,7 +43,7 @@ def initial(
         raise InputError(f"init.lr={lr} must be above 0: 0.01 is usual")
     labels = np.repeat(np.arange(pool.classes), ipc)
     return Synthetic(
-        images=STARTS[images](pool, labels, ipc, key),
+        images=STARTS[images](pool, labels, key, noise),
         logits=label_margin * jax.nn.one_hot(labels, pool.classes),
         raw_lr=jnp.asarray(np.log(np.expm1(lr)), jnp.float32),  # softplus, inverted
     )
@@ -66,20 +67,23 @@ def class_means(pool: Pool) -> Float[Array, "k h w c"]:
     return zero + (flat @ pool.standard.whitening.forward).reshape(means.shape)
 
 
-def _noise(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
+def _noise(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    del noise
     return jax.random.normal(key, (len(labels), *pool.image_shape))
 
 
-def _means(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
-    return class_means(pool)[labels] + NOISE * _noise(pool, labels, ipc, key)
+def _means(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    return class_means(pool)[labels] + noise * _noise(pool, labels, key, noise)
 
 
-def _real(pool: Pool, labels: np.ndarray, ipc: int, key: PRNGKey) -> Images:
+def _real(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    del noise
     warnings.warn(
         "init.images=real begins from training images, and what is distilled from "
         "them still shows them: share no such set of patients",
         stacklevel=3,
     )
+    ipc = len(labels) // pool.classes
     chosen = random_subset(pool.train.labels, pool.classes, ipc, key)
     return standardise(pool.train.images[chosen], pool.standard)
 

@@ -56,6 +56,7 @@ def defaults() -> ml_collections.ConfigDict:
 
     c.init = ml_collections.ConfigDict()
     c.init.images = "mean"  # noise, mean, real
+    c.init.noise = 0.5  # on class means, in standard deviations of the pixels
     c.init.label_margin = 100.0  # logit of the true class; 100 is one-hot
     c.init.lr = 0.01  # inner learning rate
 

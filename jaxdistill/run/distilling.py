@@ -76,6 +76,7 @@ def first_set(parts: Parts) -> Synthetic:
         config["ipc"],
         jax.random.fold_in(parts.loop.key, 1),
         images=config["init"]["images"],
+        noise=config["init"]["noise"],
         label_margin=config["init"]["label_margin"],
         lr=config["init"]["lr"],
     )
