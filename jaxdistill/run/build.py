@@ -59,6 +59,14 @@ def build_policy(config: Config, pool: Pool) -> augment.Policy:
     return augment.policy(pool.kind if named == "auto" else named)
 
 
+def eval_policy(config: Config, pool: Pool) -> augment.Policy:
+    """The augmentation of an evaluation, `eval.augment` where it is not `same`."""
+    named = config["eval"]["augment"]
+    if named == "same":
+        return build_policy(config, pool)
+    return augment.policy(pool.kind if named == "auto" else named)
+
+
 def expert_recipe(config: Config, policy: augment.Policy) -> Recipe:
     """How experts train."""
     e = config["experts"]

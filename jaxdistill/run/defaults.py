@@ -71,6 +71,7 @@ def defaults() -> ml_collections.ConfigDict:
     c.eval.select = "auc"  # the validation score that chooses the set
     c.eval.final_seeds = 5  # networks a set in the final table
     c.eval.draws = 5  # random subsets in the final table
+    c.eval.augment = "same"  # as everywhere; or auto, none, color_crop_...
     c.eval.epochs = 1000
     c.eval.full_epochs = 30  # for the whole training set
     c.eval.batch = 256

@@ -46,10 +46,11 @@ def prepare(config: Mapping[str, Any], workdir: Path, profile: range | None) -> 
         rules.require_runs(one, pool)
     policy = build.build_policy(config, pool)
     build.build_optimiser(config)
-    build.eval_recipe(config, policy, config["eval"]["epochs"])
+    judged = build.eval_policy(config, pool)
+    build.eval_recipe(config, judged, config["eval"]["epochs"])
     # One key for each purpose: what one of them does never moves another.
     key = jax.random.key(config["seed"])
-    judge = Judge(network, pool, config, policy, jax.random.fold_in(key, 0), mesh)
+    judge = Judge(network, pool, config, judged, jax.random.fold_in(key, 0), mesh)
     recipe = build.expert_recipe(config, policy)
     teaching = Teaching(network, pool, recipe, config["experts"], devices["population"])
     loop = Loop(
@@ -116,7 +117,10 @@ def run(
             return read_json(home.summary)
         experts = teach(parts, workdir / "experts")
         method = build.build_method(
-            config, parts.judge.network, experts, parts.judge.policy
+            config,
+            parts.judge.network,
+            experts,
+            build.build_policy(config, parts.judge.pool),
         )
         pace = _distil(parts, method, start, home)
         summary = _choose(parts, home, say)

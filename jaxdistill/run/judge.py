@@ -32,7 +32,7 @@ class Judge(NamedTuple):
     network: Network
     pool: Pool
     config: Mapping[str, Any]
-    policy: tuple[str, ...]
+    policy: tuple[str, ...]  # of the evaluation
     key: jax.Array
     mesh: Mesh
 

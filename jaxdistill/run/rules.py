@@ -16,7 +16,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.experts import Experts
 from jaxdistill.mesh import ENGINES, require_multiple
 from jaxdistill.population import MODES
-from jaxdistill.run.build import build_method
+from jaxdistill.run.build import build_method, build_policy
 from jaxdistill.run.judge import Judge
 from jaxdistill.types import Network, Pool, Synthetic
 
@@ -82,7 +82,7 @@ def require_method(
         network.name,
         lambda expert, epoch: nothing,
     )
-    method = build_method(config, network, experts, judge.policy)
+    method = build_method(config, network, experts, build_policy(config, judge.pool))
     source = method.source
     batch = jax.eval_shape(
         source.draw, source.resident(judge.pool), source.feed(0), key
