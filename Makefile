@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RUN ?= runs/quickstart
+WORKERS ?= 2
 
 .PHONY: help quickstart test lint format bench clean
 
@@ -25,7 +26,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/jaxdistill distill --config=configs/quickstart.py --workdir=$(RUN)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
@@ -44,7 +45,10 @@ $(VENV)/.peer: $(VENV)/.installed
 bench: $(VENV)/.peer
 	$(BIN)/python benchmarks/microbatch.py --json=benchmarks/results/microbatch_cpu.json
 	$(BIN)/python benchmarks/unroll.py --json=benchmarks/results/unroll_cpu.json
+	$(BIN)/python benchmarks/soft_label_memory.py \
+	  --json=benchmarks/results/soft_label_memory_cpu.json
 	$(BIN)/python benchmarks/peer_torch.py --json=benchmarks/results/peer_torch_cpu.json
+	$(BIN)/python benchmarks/methods.py --json=benchmarks/results/methods_cpu.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

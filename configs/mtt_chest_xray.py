@@ -3,10 +3,10 @@ r"""Trajectory matching on paediatric chest X-rays (64 px, 3 classes), 10 per cl
 Cazenavette et al. (2022), arXiv:2203.11932, at a size for two CPU cores. The images are
 those of Kermany et al. (2018), split by patient; see docs/data.md.
 
-jaxdistill distill --config=configs/mtt_chest_xray.py
---workdir=runs/mtt_chest_xray_ipc10 jaxdistill distill
---config=configs/mtt_chest_xray.py
---workdir=runs/mtt_chest_xray_ipc20 \
+jaxdistill distill --config=configs/mtt_chest_xray.py \
+  --workdir=runs/mtt_chest_xray_ipc10
+jaxdistill distill --config=configs/mtt_chest_xray.py \
+  --workdir=runs/mtt_chest_xray_ipc20 \
   --config.ipc=20 --config.experts.folder=runs/mtt_chest_xray_ipc10/experts
 """
 

@@ -87,10 +87,10 @@ def distilling(
         norms = {
             "grad_images": optax.tree.norm(grads.images),
             "grad_logits": optax.tree.norm(grads.logits),
-            "grad_raw_lr": jnp.abs(grads.raw_lr),
+            "grad_raw_lr": optax.tree.norm(grads.raw_lr),
         }
         metrics = matched.metrics | norms
-        metrics |= {"loss": loss, "kept": matched.kept, "lr": synthetic.lr}
+        metrics |= {"loss": loss, "kept": matched.kept, "lr": synthetic.lr.mean()}
         return DistillState(state.step + 1, synthetic, average, inner, opt), metrics
 
     sharded: Any = (False, False, False, method.population, False)

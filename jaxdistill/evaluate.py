@@ -19,6 +19,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.mesh import make_mesh, spread
 from jaxdistill.metrics import scores, summarise
 from jaxdistill.population import map_population
+from jaxdistill.schedule import Schedule
 from jaxdistill.standard import standardise
 from jaxdistill.training import (
     Examples,
@@ -26,7 +27,7 @@ from jaxdistill.training import (
     of_split,
     of_synthetic,
     require_recipe,
-    train_network,
+    train_fresh,
 )
 from jaxdistill.types import Network, Params, PRNGKey, Split, Synthetic
 
@@ -43,13 +44,14 @@ def evaluate(
     *,
     seeds: int = 5,
     key: PRNGKey,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Schedule | None = None,
     lr: float | None = None,
     mesh: Mesh | None = None,
 ) -> dict[str, dict]:
     """Train `seeds` fresh networks on `train_set`, score them on `test`, summarise.
 
-    The result is `{metric: {"mean", "std", "n"}}`, see `jaxdistill.metrics.scores`.
+    The result is `{metric: {"mean", "std", "n"}}`, see `jaxdistill.metrics.scores`. A
+    set with a rate for every step trains by these, other sets by the recipe.
     """
     if seeds < 1:
         raise InputError(f"seeds={seeds} trains no network: set it to 1 or more")
@@ -59,7 +61,8 @@ def evaluate(
     else:
         examples = of_split(train_set, _classes(network, test))
         rate = REAL_LR if lr is None else lr
-    run = evaluator(network, recipe or Recipe(), mesh=mesh)
+    how = recipe or (Schedule() if jnp.ndim(rate) else Recipe())
+    run = evaluator(network, how, mesh=mesh)
     probabilities = run(examples, test, rate, jax.random.split(key, seeds))
     labels = np.asarray(test.labels)
     return summarise([scores(p, labels) for p in probabilities])
@@ -68,7 +71,7 @@ def evaluate(
 @lru_cache(maxsize=64)
 def evaluator(
     network: Network,
-    recipe: Recipe,
+    recipe: Recipe | Schedule,
     *,
     mesh: Mesh | None = None,
     population: str = "auto",
@@ -76,15 +79,17 @@ def evaluator(
     """`(examples, split, lr, keys) -> probabilities [keys, n, k]` of one fresh net a
     key.
 
-    Compiled once for each shape of the examples and the split, and remembered.
+    Compiled once for each shape of the examples and the split, and remembered. With a
+    `Schedule`, `lr` holds the rates of its steps.
     """
-    require_recipe(recipe, "eval")
+    if isinstance(recipe, Recipe):
+        require_recipe(recipe, "eval")
 
     @jax.jit
     def run(examples: Examples, split: Split, lr: Array, keys: PRNGKeys):
         def all_of(shared, keys):
             def one(key):
-                params, _ = train_network(network, recipe, shared[0], shared[2], key)
+                params = train_fresh(network, recipe, shared[0], shared[2], key)
                 return predict(network, params, shared[1])
 
             return map_population(one, keys, mode=population)
@@ -117,7 +122,7 @@ def subset_evaluator(
                 part = train._replace(
                     images=train.images[chosen], targets=train.targets[chosen]
                 )
-                params, _ = train_network(network, recipe, part, lr, key)
+                params = train_fresh(network, recipe, part, lr, key)
                 return predict(network, params, split)
 
             return map_population(one, indices, keys, mode=population)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdistill.errors import InputError
+from jaxdistill.mosaic import encode_images
 from jaxdistill.sampling import check_ipc, class_table, random_subset
 from jaxdistill.standard import standardise
 from jaxdistill.types import Images, Pool, PRNGKey, Synthetic
@@ -24,6 +25,8 @@ def initial(
     noise: float = 0.5,
     label_margin: float = HARD,
     lr: float = 0.01,
+    schedule: tuple[int, ...] = (),
+    mosaic: int = 1,
 ) -> Synthetic:
     """The first set, `ipc` images per class in the order of the classes.
 
@@ -31,9 +34,12 @@ def initial(
     standard deviation `noise`, in standardised units) or "real" (random training
     images: these leak what they show, share no set that began so).
     `label_margin` is the logit of the true class above the others. `lr` is the first
-    inner learning rate. Raises `InputError` for an `ipc` below 1 or above what a class
-    holds, an unknown start, a learning rate that is not positive.
+    inner learning rate, of every step where `schedule` is (epochs, steps). With
+    `mosaic` above 1 every image is that many by that many smaller ones. Raises
+    `InputError` for an `ipc` below 1 or above what a class holds, an unknown start, a
+    learning rate that is not positive.
     """
+    cells = ipc * mosaic**2
     check_ipc(class_table(pool.train.labels, pool.classes), ipc)
     if images not in STARTS:
         raise InputError(
@@ -41,11 +47,37 @@ def initial(
         )
     if lr <= 0:
         raise InputError(f"init.lr={lr} must be above 0: 0.01 is usual")
-    labels = np.repeat(np.arange(pool.classes), ipc)
+    labels = np.repeat(np.arange(pool.classes), cells)
+    full = STARTS[images](pool, labels, key, noise)
+    raw_lr = np.full(schedule, np.log(np.expm1(lr)), np.float32)  # softplus, inverted
     return Synthetic(
-        images=STARTS[images](pool, labels, key, noise),
+        images=encode_images(full, mosaic),
+        logits=label_margin * jax.nn.one_hot(labels[:: mosaic**2], pool.classes),
+        raw_lr=jnp.asarray(raw_lr),
+    )
+
+
+def few_images(
+    pool: Pool,
+    count: int,
+    key: PRNGKey,
+    *,
+    label_margin: float = HARD,
+    lr: float = 0.01,
+    schedule: tuple[int, ...] = (),
+) -> Synthetic:
+    """A first set of noise with fewer images than classes, which labels must share.
+
+    Raises `InputError` for a `count` below 1.
+    """
+    if count < 1:
+        raise InputError(f"init.count={count} leaves nothing to learn: use 1 or more")
+    labels = np.arange(count) % pool.classes
+    raw_lr = np.full(schedule, np.log(np.expm1(lr)), np.float32)
+    return Synthetic(
+        images=_noise(pool, labels, key, 1.0),
         logits=label_margin * jax.nn.one_hot(labels, pool.classes),
-        raw_lr=jnp.asarray(np.log(np.expm1(lr)), jnp.float32),  # softplus, inverted
+        raw_lr=jnp.asarray(raw_lr),
     )
 
 

@@ -22,6 +22,9 @@ from jaxtyping import PyTree
 from jaxdistill.types import Network
 
 CACHE = 2**20  # bytes of one activation; several live in 2 MB of second-level cache
+# Parts that are written out side by side: the element-wise work of one, on one core,
+# then overlaps the products of another. A tenth of the time, for a longer compilation.
+FEW = 5
 
 
 @lru_cache(maxsize=256)
@@ -49,7 +52,7 @@ def mean_over(fn: Callable[[PyTree], PyTree], parts: PyTree) -> PyTree:
     def add(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
         return jax.tree.map(jnp.add, total, fn(part)), None
 
-    total, _ = jax.lax.scan(add, zero, parts)
+    total, _ = jax.lax.scan(add, zero, parts, unroll=count <= FEW)
     return jax.tree.map(lambda x: x / count, total)
 
 

@@ -21,6 +21,7 @@ from jaxdistill.augment import augment_each
 from jaxdistill.errors import InputError
 from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.microbatch import mean_over, microbatch
+from jaxdistill.schedule import Schedule, follow
 from jaxdistill.standard import standardise
 from jaxdistill.types import (
     Network,
@@ -86,6 +87,14 @@ def class_balanced(examples: Examples) -> Examples:
     counts = examples.targets.sum(axis=0)
     weights = examples.size / (len(counts) * counts)
     return examples._replace(targets=examples.targets * weights[None])
+
+
+def of_inputs(
+    images: Float[Array, "n h w c"], targets: Float[Array, "n k"]
+) -> Examples:
+    """Images that are inputs already, with soft targets."""
+    channels = images.shape[-1]
+    return Examples(images, targets, Standard(jnp.zeros(channels), jnp.ones(channels)))
 
 
 def of_synthetic(synthetic: Synthetic, standard: Standard) -> Examples:
@@ -163,6 +172,20 @@ def train_network(
         epoch, begin(network, recipe, k_init), jnp.arange(recipe.epochs)
     )
     return state.params, losses
+
+
+def train_fresh(
+    network: Network,
+    how: Recipe | Schedule,
+    examples: Examples,
+    lr: Array,
+    key: PRNGKey,
+) -> Params:
+    """A fresh network trained as a recipe says, or as the set's own schedule does."""
+    if isinstance(how, Recipe):
+        return train_network(network, how, examples, lr, key)[0]
+    start = network.init(jax.random.split(key)[0])
+    return follow(network, how, start, (examples.images, examples.targets), lr)
 
 
 def require_recipe(recipe: Recipe, key: str) -> None:

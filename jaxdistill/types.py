@@ -95,16 +95,17 @@ class Synthetic(NamedTuple):
     """A distilled set: what is learned, and all that a user keeps.
 
     Images are standardised inputs. Labels are the softmax of `logits`. The learning
-    rate to train with is `softplus(raw_lr)`, positive whatever a step does to `raw_lr`.
+    rate to train with is `softplus(raw_lr)`, positive whatever a step does to `raw_lr`:
+    one for any number of epochs, or one for each step of a `jaxdistill.schedule`.
     """
 
     images: Float[Array, "m h w c"]
     logits: Float[Array, "m k"]
-    raw_lr: Float[Array, ""]
+    raw_lr: Float[Array, "*schedule"]  # () or (epochs, steps)
 
     @property
-    def lr(self) -> Scalar:
-        """The learning rate, `softplus(raw_lr)`."""
+    def lr(self) -> Float[Array, "*schedule"]:
+        """The learning rate or rates, `softplus(raw_lr)`."""
         return jnp.logaddexp(self.raw_lr, 0.0)
 
 

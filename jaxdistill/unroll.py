@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxdistill.errors import InputError
 from jaxdistill.microbatch import mean_over
@@ -101,30 +101,58 @@ def unroll(
     *,
     inner: Inner = SGD,
     gradient: str = "sweep",
+    state: PyTree | None = None,
 ) -> Params:
     """Parameters after `len(rates)` inner steps; see the module for the mathematics.
 
     `inputs` leads with steps and microbatches: `loss(params, data, input)` sees one
-    microbatch, a step takes the mean of them. Raises `InputError` for an unknown
-    `gradient`.
+    microbatch, a step takes the mean of them. `state` is the inner optimiser's, where
+    it has taken steps before. Raises `InputError` for an unknown `gradient`.
     """
     if gradient not in GRADIENTS:
         raise InputError(
             f"trajectory.gradient={gradient!r} is not known: choose one of "
             f"{', '.join(GRADIENTS)}"
         )
-    return GRADIENTS[gradient](loss, inner)(params, data, rates, inputs)
+    state = inner.init(params) if state is None else state
+    return GRADIENTS[gradient](loss, inner)(params, state, data, rates, inputs)
+
+
+def ahead(
+    loss: Loss,
+    params: Params,
+    data: PyTree,
+    rates: Float[Array, " steps"],
+    inputs: PyTree,
+    *,
+    count: Int[Array, ""],
+    inner: Inner = SGD,
+) -> tuple[Params, PyTree]:
+    """Parameters and inner state after the first `count` steps, which may be traced.
+
+    Nothing is kept for a way back: gradients do not pass.
+    """
+    step = _step(loss, inner)
+
+    def body(carry):
+        at, params, state = carry
+        rate, given = jax.tree.map(lambda x: x[at], (rates, inputs))
+        return at + 1, *step(params, state, data, rate, given)
+
+    start = (jnp.zeros((), jnp.int32), params, inner.init(params))
+    _, params, state = jax.lax.while_loop(lambda carry: carry[0] < count, body, start)
+    return jax.lax.stop_gradient((params, state))
 
 
 def _plain(loss: Loss, inner: Inner) -> Callable:
-    return lambda *args: _train(_step(loss, inner), inner, *args)[0]
+    return lambda *args: _train(_step(loss, inner), *args)[0]
 
 
 def _checkpoint(loss: Loss, inner: Inner) -> Callable:
     # A scan body is its own loop iteration: common subexpressions cannot be merged
     # across it, so the barriers that prevent_cse would add only cost time.
     step = jax.checkpoint(_step(loss, inner), prevent_cse=False)
-    return lambda *args: _train(step, inner, *args)[0]
+    return lambda *args: _train(step, *args)[0]
 
 
 def _sweep(loss: Loss, inner: Inner, exact: bool = True) -> Callable:
@@ -132,11 +160,11 @@ def _sweep(loss: Loss, inner: Inner, exact: bool = True) -> Callable:
     back = _back_sgd(loss) if inner is SGD else _back_general(loss, inner)
 
     @jax.custom_vjp
-    def run(params, data, rates, inputs):
-        return _train(step, inner, params, data, rates, inputs)[0]
+    def run(params, state, data, rates, inputs):
+        return _train(step, params, state, data, rates, inputs)[0]
 
-    def forward(params, data, rates, inputs):
-        final, visited = _train(step, inner, params, data, rates, inputs)
+    def forward(params, state, data, rates, inputs):
+        final, visited = _train(step, params, state, data, rates, inputs)
         return final, (visited, data, rates, inputs)
 
     def backward(saved, v):
@@ -150,10 +178,10 @@ def _sweep(loss: Loss, inner: Inner, exact: bool = True) -> Callable:
             return (v, w, _add(data_bar, data_step)), rate_bar
 
         zeros = jax.tree.map(jnp.zeros_like, (_first(visited[1]), data))
-        (v, _, data_bar), rates_bar = jax.lax.scan(
+        (v, w, data_bar), rates_bar = jax.lax.scan(
             body, (v, *zeros), (visited, rates, inputs), reverse=True
         )
-        return v, data_bar, rates_bar, None
+        return v, w, data_bar, rates_bar, None
 
     run.defvjp(forward, backward)
     return run
@@ -202,14 +230,13 @@ def _step(loss: Loss, inner: Inner) -> Callable:
     return step
 
 
-def _train(step: Callable, inner: Inner, params, data, rates, inputs):
+def _train(step: Callable, params, state, data, rates, inputs):
     """The final parameters, and the parameters and state before every step."""
 
     def body(carry, item):
         return step(*carry, data, *item), carry
 
-    start = (params, inner.init(params))
-    (final, _), visited = jax.lax.scan(body, start, (rates, inputs))
+    (final, _), visited = jax.lax.scan(body, (params, state), (rates, inputs))
     return final, visited
 
 

@@ -54,6 +54,26 @@ def test_ours_and_the_peer_agree(tmp_path):
         assert math.isclose(row["ratio"], row["peer_seconds"] / row["ours_seconds"])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="extra peer")
+def test_every_method_and_its_peer_agree(tmp_path):
+    rows = smoke("methods", tmp_path)
+    matched = {"gradient", "distribution", "mmd", "characteristic"}
+    assert set(rows) == matched | {"kernel", "soft_label", "trajectory"}
+    for row in rows.values():
+        assert set(row) >= COMPARISON
+        assert row["relative_error"] < 1e-4
+
+
+def test_more_inner_steps_hold_their_parameters_and_no_graphs(tmp_path):
+    rows = smoke("soft_label_memory", tmp_path)
+    few, many = rows["sweep_5_steps"], rows["sweep_30_steps"]
+    stored = 25 * many["params_bytes"]
+    assert many["bytes"] <= 1.2 * (few["bytes"] + stored)
+    assert many["within"]
+    assert not rows["plain_30_steps"]["within"]
+
+
 def test_a_batch_in_parts_trains_as_the_whole(tmp_path):
     rows = smoke("microbatch", tmp_path)
     assert "whole_batch" in rows

@@ -146,7 +146,7 @@ def test_what_is_missing_is_named(tmp_path, capsys):
 
 def test_an_unknown_verb_is_told_the_known_ones(capsys):
     told = refusal(capsys, "destill")
-    assert "'destill' is not a verb: use distill, experts, evaluate, data" in told
+    assert "'destill' is not a verb: use distill, experts, evaluate, compare" in told
 
 
 @pytest.mark.parametrize("text", ["5", "5:5", "a:b", "7:3", "-1:3", ":"])

@@ -71,18 +71,17 @@ def _load(text: str) -> Any:
             f"--config={text} names no file: check the path, which begins at "
             f"{Path.cwd()}"
         )
-    if mode and mode not in MODES:
-        raise InputError(
-            f"--config={text} asks for the mode {mode!r}: choose one of "
-            f"{', '.join(MODES)}"
-        )
     try:
-        made = runpy.run_path(file)["get_config"](*filter(None, [mode]))
+        found = runpy.run_path(file)
+        _require_mode(mode, found.get("MODES", MODES), text)
+        made = found["get_config"](*filter(None, [mode]))
     except SyntaxError as error:
         raise InputError(
             f"--config={file} is not Python in line {error.lineno} ({error.msg}): "
             f"{REMEDY}"
         ) from error
+    except InputError:
+        raise
     except KeyError as error:
         if error.args != ("get_config",):
             raise InputError(_failed(file, error)) from error
@@ -95,6 +94,14 @@ def _load(text: str) -> Any:
             f"ConfigDict: {REMEDY}"
         )
     return made
+
+
+def _require_mode(mode: str, known: tuple[str, ...], text: str) -> None:
+    if mode and mode not in known:
+        raise InputError(
+            f"--config={text} asks for the mode {mode!r}: choose one of "
+            f"{', '.join(known)}"
+        )
 
 
 def _failed(file: str, error: Exception) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxdistill.cli import shipping, study
 from jaxdistill.cli.arguments import parse
 from jaxdistill.errors import Diverged, InputError, Stopped
 
@@ -17,7 +18,12 @@ HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to shar
   distill   make a distilled set and judge it beside random, herding and the whole set
   experts   train the expert trajectories that a distillation follows
   evaluate  judge a distilled set that lies in a file
+  compare   distil by many methods and judge all alike, in one table
+  study     compare on many data sets: does a random subset tell what distils well?
+  predict   tell from random images and a study what a distilled set would reach
   data      list, fetch or check data sets
+  compress  pack the network of a soft_label run as the images that train it
+  regenerate  train that network again, and check that it is the same
 
 jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
@@ -93,9 +99,14 @@ def _dispatch(verb: str, argv: list[str]) -> int:
         from jaxdistill.cli.data import main as data_main
 
         return data_main(argv)
+    if verb in shipping.VERBS:
+        return shipping.main(verb, argv)
+    if verb in study.VERBS:
+        return study.main(verb, argv)
     if verb not in VERBS:
         raise InputError(
-            f"{verb!r} is not a verb: use {', '.join([*VERBS, 'data'])} (see --help)"
+            f"{verb!r} is not a verb: use "
+            f"{', '.join([*VERBS, *study.VERBS, 'data', *shipping.VERBS])} (see --help)"
         )
     if any(arg in ("-h", "--help") for arg in argv):
         print(_help(verb))
@@ -138,15 +149,28 @@ def _evaluate(config: dict[str, Any], flags: Any) -> int:
 def _experts(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.run import distilling
     from jaxdistill.run.defaults import VOLATILE
+    from jaxdistill.run.evaluating import record_of
     from jaxdistill.run.expert_store import require_teaching
     from jaxdistill.run.workdir import open_workdir
 
     workdir = _workdir(flags).expanduser().absolute()
     parts = distilling.prepare(config, workdir, None)
     require_teaching(config["experts"], parts.loop)
-    with open_workdir(workdir, config, VOLATILE):
+    with open_workdir(workdir, record_of(config), VOLATILE):
         experts = distilling.teach(parts, workdir / "experts")
     print(f"{experts.count} experts of {experts.epochs} epochs are ready")
+    return 0
+
+
+def _compare(config: dict[str, Any], flags: Any) -> int:
+    from jaxdistill.run import comparing
+
+    workdir = _workdir(flags).expanduser()
+    comparing.run(config, workdir)
+    print(f"\n{(workdir / 'table.md').read_text()}")
+    for file in ("table.csv", "table.md", "figures/comparison.png", "summary.json"):
+        if (workdir / file).exists():
+            print(workdir / file)
     return 0
 
 
@@ -163,6 +187,11 @@ VERBS = {
         "Train fresh networks on a distilled set and on what it must beat.",
         ("workdir", "synthetic"),
         _evaluate,
+    ),
+    "compare": Verb(
+        "Distil by the variants of compare.methods, and judge them beside coresets.",
+        ("workdir",),
+        _compare,
     ),
 }
 

@@ -1,18 +1,27 @@
 """A configuration to calls of the library, which never sees a configuration."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
+import jax
 import optax
 
 from jaxdistill import augment, data, networks
 from jaxdistill.distill import outer_optimiser
+from jaxdistill.distillers.characteristic import characteristic_matching
+from jaxdistill.distillers.distribution import distribution_matching
+from jaxdistill.distillers.gradient import gradient_matching, loops
+from jaxdistill.distillers.kernel import kernel_regression
+from jaxdistill.distillers.soft_label import soft_label, starting_at
 from jaxdistill.distillers.trajectory import StartRange, trajectory_matching
 from jaxdistill.distillers.weighting import WEIGHTINGS, Weighting
 from jaxdistill.errors import InputError
 from jaxdistill.experts import Experts
+from jaxdistill.initial import few_images, initial
+from jaxdistill.mosaic import multi_formation, require_factor
+from jaxdistill.schedule import Schedule
 from jaxdistill.training import Recipe, require_recipe
-from jaxdistill.types import Method, Network, Pool
+from jaxdistill.types import Method, Network, Pool, PRNGKey, Synthetic
 from jaxdistill.unroll import SGD, momentum
 
 Config = Mapping[str, Any]
@@ -39,7 +48,11 @@ def build_network(config: Config, pool: Pool) -> Network:
     """The network of `config.network`, for the images and classes of the pool."""
     settings = dict(config["network"])
     name = settings.pop("name")
-    return networks.build(name, pool.image_shape, pool.classes, **settings)
+    network = networks.build(name, pool.image_shape, pool.classes, **settings)
+    if config["method"] == "soft_label" and config["soft_label"]["start"] == "fixed":
+        seed = config["soft_label"]["start_seed"]
+        return starting_at(network, jax.random.key(seed), str(seed))
+    return network
 
 
 def more_networks(config: Config, pool: Pool) -> dict[str, Network]:
@@ -99,16 +112,57 @@ def eval_recipe(config: Config, policy: augment.Policy, epochs: int) -> Recipe:
     return recipe
 
 
-def build_method(
-    config: Config, network: Network, experts: Experts, policy: augment.Policy
-) -> Method:
-    """The method of `config.method`."""
-    if config["method"] not in METHODS:
+def own_schedule(config: Config) -> Schedule:
+    """How networks train on a set that has a rate for every step."""
+    s = config["soft_label"]
+    return Schedule(s["inner"], s["max_age"] if s["start"] == "pool" else 1)
+
+
+class Given(NamedTuple):
+    """What a method may be built from; `experts` is None where none were trained."""
+
+    network: Network
+    pool: Pool
+    policy: augment.Policy
+    experts: Experts | None
+
+
+def build_method(config: Config, given: Given) -> Method:
+    """The method of `config.method`, on mosaics where `config.mosaic` asks for them."""
+    require_name("method", config["method"], METHODS)
+    method = METHODS[config["method"]](config, given)
+    require_factor(config["mosaic"], given.pool.image_shape)
+    return multi_formation(method, config["mosaic"])
+
+
+def needs_experts(config: Config) -> bool:
+    """Whether the method learns from networks trained beforehand."""
+    return config["method"] in ("trajectory", "characteristic")
+
+
+def require_name(key: str, name: str, known: Iterable[str]) -> None:
+    """`InputError` unless `name` is one of those known."""
+    if name not in known:
         raise InputError(
-            f"method={config['method']!r} is not known: choose one of "
-            f"{', '.join(METHODS)}"
+            f"{key}={name!r} is not known: choose one of {', '.join(known)}"
         )
-    return METHODS[config["method"]](config, network, experts, policy)
+
+
+def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
+    """The set that distillation starts from."""
+    s, start = config["soft_label"], config["init"]
+    schedule = (s["epochs"], s["steps"]) if config["method"] == "soft_label" else ()
+    shared = {
+        "label_margin": start["label_margin"],
+        "lr": start["lr"],
+        "schedule": schedule,
+    }
+    require_factor(config["mosaic"], pool.image_shape)
+    if start["count"]:
+        return few_images(pool, start["count"], key, **shared)
+    shared |= {key: start[key] for key in ("images", "noise")}
+    shared |= {"mosaic": config["mosaic"]}
+    return initial(pool, config["ipc"], key, **shared)
 
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:
@@ -119,13 +173,11 @@ def build_optimiser(config: Config) -> optax.GradientTransformation:
     )
 
 
-def _trajectory(
-    config: Config, network: Network, experts: Experts, policy: augment.Policy
-) -> Method:
+def _trajectory(config: Config, given: Given) -> Method:
     t = config["trajectory"]
     return trajectory_matching(
-        network,
-        experts,
+        given.network,
+        _taught(given),
         unroll_steps=t["unroll_steps"],
         expert_epochs=t["expert_epochs"],
         starts=StartRange(
@@ -133,7 +185,7 @@ def _trajectory(
         ),
         segments=t["segments"],
         batch=t["batch"],
-        policy=policy,
+        policy=given.policy,
         threshold=t["threshold"],
         weighting=_weighting(dict(t["weighting"])),
         shape_weight=t["shape_weight"],
@@ -144,7 +196,63 @@ def _trajectory(
     )
 
 
-METHODS = {"trajectory": _trajectory}
+def _taught(given: Given) -> Experts:
+    assert given.experts is not None  # see `needs_experts`
+    return given.experts
+
+
+def _gradient(config: Config, given: Given) -> Method:
+    settings = dict(config["gradient"])
+    outer, epochs = loops(config["ipc"])
+    settings["outer_loops"] = settings["outer_loops"] or outer
+    settings["inner_epochs"] = settings["inner_epochs"] or epochs
+    return gradient_matching(given.network, **_common(config, given), **settings)
+
+
+def _distribution(config: Config, given: Given) -> Method:
+    settings = dict(config["distribution"])
+    return distribution_matching(given.network, **_common(config, given), **settings)
+
+
+def _characteristic(config: Config, given: Given) -> Method:
+    settings = dict(config["characteristic"]) | {
+        "seed": config["seed"],
+        "image_shape": given.pool.image_shape,
+    }
+    return characteristic_matching(
+        given.network, _taught(given), **_common(config, given), **settings
+    )
+
+
+def _kernel(config: Config, given: Given) -> Method:
+    settings = dict(config["kernel"])
+    return kernel_regression(given.network, **_common(config, given), **settings)
+
+
+def _soft_label(config: Config, given: Given) -> Method:
+    chosen = ("batch_real", "nets", "start", "max_age", "inner", "window", "gradient")
+    settings = {key: config["soft_label"][key] for key in chosen}
+    shared = _common(config, given)
+    del shared["policy"]  # its steps are the set's own
+    return soft_label(given.network, **shared, **settings)
+
+
+def _common(config: Config, given: Given) -> dict[str, Any]:
+    return {
+        "classes": given.pool.classes,
+        "policy": given.policy,
+        "population": config["devices"]["population"],
+    }
+
+
+METHODS = {
+    "trajectory": _trajectory,
+    "gradient": _gradient,
+    "distribution": _distribution,
+    "characteristic": _characteristic,
+    "soft_label": _soft_label,
+    "kernel": _kernel,
+}
 
 
 def _weighting(settings: dict[str, Any]) -> Weighting:

@@ -1,7 +1,7 @@
 """The distill verb: data, experts, distillation, evaluation, figures, in one folder."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,19 +9,19 @@ import jax
 
 from jaxdistill.distill import DistillState, distilling
 from jaxdistill.experts import Experts
-from jaxdistill.initial import initial
 from jaxdistill.mesh import make_mesh
 from jaxdistill.run import build, figures, rules
 from jaxdistill.run.defaults import VOLATILE
-from jaxdistill.run.evaluating import conclude, costs, draw_curve
+from jaxdistill.run.evaluating import conclude, costs, draw_curve, record_of
 from jaxdistill.run.expert_store import Teaching, ensure_experts, require_teaching
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.judge import Judge, require_settings, validation
 from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
+from jaxdistill.run.report import ROWS
 from jaxdistill.run.synthetic import load_synthetic, save_synthetic
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.run.writer import read_metrics
-from jaxdistill.types import Method, Synthetic
+from jaxdistill.types import Learner, Method, Synthetic
 
 
 class Parts(NamedTuple):
@@ -33,15 +33,25 @@ class Parts(NamedTuple):
     loop: Loop
 
 
-def prepare(config: Mapping[str, Any], workdir: Path, profile: range | None) -> Parts:
-    """Build and check everything that costs no training; raises `InputError`."""
+def prepare(
+    config: Mapping[str, Any],
+    workdir: Path,
+    profile: range | None,
+    like: Parts | None = None,
+) -> Parts:
+    """Build and check everything that costs no training; raises `InputError`.
+
+    The data, and an equal network, come from `like`, a run on the same data.
+    """
     devices = config["devices"]
     rules.require_plain(config)
     rules.split_cpu(devices["cpu"])
     mesh = make_mesh(devices["count"])
     require_settings(config["eval"])
-    pool = build.build_pool(config)
+    pool = like.judge.pool if like else build.build_pool(config)
     network = build.build_network(config, pool)
+    if like and like.judge.network.name == network.name:
+        network = like.judge.network  # what was compiled for it serves again
     for one in (network, *build.more_networks(config, pool).values()):
         rules.require_runs(one, pool)
     policy = build.build_policy(config, pool)
@@ -72,15 +82,8 @@ def prepare(config: Mapping[str, Any], workdir: Path, profile: range | None) -> 
 def first_set(parts: Parts) -> Synthetic:
     """The set that distillation starts from, which with the method passes its rules."""
     config = parts.config
-    start = initial(
-        parts.judge.pool,
-        config["ipc"],
-        jax.random.fold_in(parts.loop.key, 1),
-        images=config["init"]["images"],
-        noise=config["init"]["noise"],
-        label_margin=config["init"]["label_margin"],
-        lr=config["init"]["lr"],
-    )
+    key = jax.random.fold_in(parts.loop.key, 1)
+    start = build.build_initial(config, parts.judge.pool, key)
     rules.require_method(config, parts.judge, start, parts.loop.mesh)
     return start
 
@@ -100,30 +103,65 @@ def teach(parts: Parts, folder: Path) -> Experts:
     return ensure_experts(home, parts.teaching, loop)
 
 
+def nothing(parts: Parts, method: Method, learner: Learner) -> dict[str, Any]:
+    """Nothing to tell of a learner."""
+    del parts, method, learner
+    return {}
+
+
+class Ready(NamedTuple):
+    """A run whose rules hold, and the set that it starts from."""
+
+    parts: Parts
+    start: Synthetic
+
+
+class Way(NamedTuple):
+    """How a run goes about it: alone by default, otherwise when it is one of many."""
+
+    rows: Collection[str] = ROWS  # of the final table
+    teach: Callable[[Parts, Path], Experts] = teach
+    measure: Callable[[Parts, Method, Learner], dict[str, Any]] = nothing
+
+
+ALONE = Way()
+
+
 def run(
     config: Mapping[str, Any], workdir: Path, profile: range | None = None, say=print
 ) -> dict[str, Any]:
     """Distil by a configuration, resume, or report a finished run: the summary."""
     began = time.perf_counter()
     workdir = workdir.expanduser().absolute()
-    parts = prepare(config, workdir, profile)
-    require_teaching(config["experts"], parts.loop)
-    start = first_set(parts)
-    with open_workdir(workdir, config, VOLATILE) as home:
+    prepared = ready(prepare(config, workdir, profile))
+    return complete(prepared, say, began=began)
+
+
+def ready(parts: Parts) -> Ready:
+    """The run, after all its rules; raises `InputError`."""
+    if build.needs_experts(parts.config):
+        require_teaching(parts.config["experts"], parts.loop)
+    return Ready(parts, first_set(parts))
+
+
+def complete(
+    prepared: Ready, say=print, *, way: Way = ALONE, began: float | None = None
+) -> dict[str, Any]:
+    """Distil in the run's folder, resume, or report a finished run: the summary."""
+    began = time.perf_counter() if began is None else began
+    parts, start = prepared
+    config = parts.config
+    with open_workdir(parts.loop.folder, record_of(config), VOLATILE) as home:
         for note in home.notes:
             say(f"note: {note}")
         if home.finished:
             say(f"this run is finished: {home.summary}")
             return read_json(home.summary)
-        experts = teach(parts, workdir / "experts")
-        method = build.build_method(
-            config,
-            parts.judge.network,
-            experts,
-            build.build_policy(config, parts.judge.pool),
-        )
-        pace = _distil(parts, method, start, home)
-        summary = _choose(parts, home, say)
+        method = _method(parts, way)
+        optimiser = build.build_optimiser(config)
+        learner = distilling(method, start, optimiser, average_decay=config["average"])
+        pace = _distil(parts, method, learner, home)
+        summary = _choose(parts, home, way, say) | way.measure(parts, method, learner)
         pace_of = {
             "steps_per_second": pace.steps / pace.seconds if pace.seconds else None
         }
@@ -132,11 +170,18 @@ def run(
     return summary
 
 
-def _distil(parts: Parts, method: Method, start: Synthetic, home: Workdir) -> Pace:
+def _method(parts: Parts, way: Way) -> Method:
+    """The method, with its experts trained first where it has any."""
     config, judge = parts.config, parts.judge
-    learner = distilling(
-        method, start, build.build_optimiser(config), average_decay=config["average"]
-    )
+    taught = build.needs_experts(config)
+    experts = way.teach(parts, parts.loop.folder / "experts") if taught else None
+    policy = build.build_policy(config, judge.pool)
+    given = build.Given(judge.network, judge.pool, policy, experts)
+    return build.build_method(config, given)
+
+
+def _distil(parts: Parts, method: Method, learner: Learner, home: Workdir) -> Pace:
+    config, judge = parts.config, parts.judge
     score = validation(judge)
 
     def validate(step: int, state: DistillState, writer) -> None:
@@ -157,14 +202,14 @@ def _distil(parts: Parts, method: Method, start: Synthetic, home: Workdir) -> Pa
     return pace
 
 
-def _choose(parts: Parts, home: Workdir, say) -> dict[str, Any]:
+def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:
     """The set that validation prefers, judged on test beside what it must beat."""
     judge, metric = parts.judge, parts.config["eval"]["select"]
     curve = _validations(home, metric)
     step, final = max(curve, key=lambda s: curve[s][0]), max(curve)
     best = load_synthetic(_set_file(home, step)).synthetic
     last = load_synthetic(_set_file(home, final)).synthetic if final != step else None
-    summary = conclude(judge, best, last, home, say)
+    summary = conclude(judge, best, last, home, say, names=way.rows)
     if figures.available():
         drawn = draw_curve(home, curve, step, metric, summary["validation"])
         summary["figures"].append(str(drawn.relative_to(home.path)))

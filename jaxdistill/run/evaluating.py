@@ -1,7 +1,7 @@
 """The evaluate verb, and how every run ends: tables and figures."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import jax
 import numpy as np
 
 from jaxdistill.run import figures
+from jaxdistill.run.comparing_sets import candidates
 from jaxdistill.run.defaults import VOLATILE
 from jaxdistill.run.environment import device_name, versions
 from jaxdistill.run.files import read_json, write_json
-from jaxdistill.run.judge import Judge, candidates, cross_architecture, final_scores
-from jaxdistill.run.report import peak_memory
+from jaxdistill.run.judge import Judge, cross_architecture, final_scores
+from jaxdistill.run.report import ROWS, peak_memory
 from jaxdistill.run.synthetic import load_synthetic, require_fits
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.standard import to_unit
@@ -27,7 +28,8 @@ def run(judge: Judge, file: Path, workdir: Path, say=print) -> dict[str, Any]:
     began = time.perf_counter()
     saved = load_synthetic(file)
     require_fits(saved, file, judge.pool)
-    record = {**judge.config, "synthetic": str(file.expanduser().absolute())}
+    named = {"synthetic": str(file.expanduser().absolute())}
+    record = record_of(judge.config) | named
     with open_workdir(workdir, record, VOLATILE) as home:
         if home.finished:
             say(f"this evaluation is finished: {home.summary}")
@@ -38,11 +40,24 @@ def run(judge: Judge, file: Path, workdir: Path, say=print) -> dict[str, Any]:
     return summary
 
 
+def record_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration decides a single run: neither comparison nor study."""
+    return {k: value for k, value in config.items() if k not in ("compare", "study")}
+
+
 def conclude(
-    judge: Judge, best: Synthetic, last: Synthetic | None, home: Workdir, say=print
+    judge: Judge,
+    best: Synthetic,
+    last: Synthetic | None,
+    home: Workdir,
+    say=print,
+    *,
+    names: Collection[str] = ROWS,
 ) -> dict[str, Any]:
-    """Every row's test scores, and a picture; `last` is None where it is the best."""
-    rows = candidates(judge, best, last)
+    """Test scores of the rows named, and a picture; `last` is None where it is the
+    best.
+    """
+    rows = candidates(judge, best, last, names)
     found = final_scores(judge, rows, home.eval, say)
     across = cross_architecture(judge, rows, home.eval, say)
     drawn = draw_set(home, judge.pool, best) if figures.available() else []
@@ -113,6 +128,7 @@ def draw_curve(
         references={
             name: (levels[name][metric]["mean"], levels[name][metric]["std"])
             for name in BASELINES
+            if name in levels
         },
         selected_step=selected,
     )

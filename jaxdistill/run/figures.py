@@ -65,7 +65,7 @@ def synthetic_grid(
     aspect = synthetic.shape[1] / synthetic.shape[2]
     pitch = aspect + (0.3 if any(map(any, left.captions)) else 0.06)
     tile = min(1.3 if columns < 4 else 0.9, WIDEST / columns)
-    figure = _figure(2 * columns * tile + 1.6, len(names) * pitch * tile + 0.8)
+    figure = blank(2 * columns * tile + 1.6, len(names) * pitch * tile + 0.8)
     axes = figure.subplots(1, 2)
     for ax, tiles, title in zip(
         axes, (left, right), ("Distilled", "Real"), strict=True
@@ -79,7 +79,7 @@ def synthetic_grid(
     axes[0].set_yticks(middles, [fill(name, 18) for name in names])
     axes[0].tick_params(labelsize=min(9.0, 26 * pitch * tile))
     figure.get_layout_engine().set(wspace=0.05)
-    _save(figure, path)
+    save(figure, path)
 
 
 def curve(
@@ -98,7 +98,7 @@ def curve(
     that was selected gets a marker. Raises `InputError` as `synthetic_grid` does.
     """
     values, spread = np.asarray(mean, float), np.asarray(std, float)
-    figure = _figure(6.4, 3.9)
+    figure = blank(6.4, 3.9)
     ax = figure.subplots()
     ax.fill_between(
         steps, values - spread, values + spread, color=BLUE, alpha=0.2, lw=0
@@ -123,7 +123,7 @@ def curve(
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion(
@@ -139,7 +139,7 @@ def confusion(
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
     classes = len(counts)
     side = float(np.clip(0.75 * classes, 2.4, 9.0))
-    figure = _figure(side + 1.9, side + 1.1)
+    figure = blank(side + 1.9, side + 1.1)
     ax = figure.subplots()
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), part in np.ndenumerate(share) if classes <= MOST_CLASSES else ():
@@ -156,7 +156,7 @@ def confusion(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title("Confusion (percent of the true class)", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _tiles(images: np.ndarray, labels: np.ndarray, classes: int) -> _Tiles:
@@ -193,7 +193,7 @@ def _draw_tiles(ax: Any, tiles: _Tiles, columns: int, pitch: float) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _figure(width: float, height: float) -> Any:
+def blank(width: float, height: float) -> Any:
     """A blank figure of this size in inches, on its own canvas."""
     if not available():
         raise InputError(
@@ -205,7 +205,7 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def _save(figure: Any, path: str | os.PathLike) -> None:
+def save(figure: Any, path: str | os.PathLike) -> None:
     """Write the figure as PNG, as sharp as `MOST_BYTES` allows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill.coresets import embed_split, herding
 from jaxdistill.errors import InputError
 from jaxdistill.evaluate import evaluator, subset_evaluator
 from jaxdistill.metrics import scores, summarise
-from jaxdistill.run.build import eval_recipe, more_networks
+from jaxdistill.mosaic import decode
+from jaxdistill.run.build import eval_recipe, more_networks, own_schedule
 from jaxdistill.run.files import read_json, write_json
-from jaxdistill.sampling import random_subset
-from jaxdistill.training import Examples, of_split, of_synthetic, train_network
+from jaxdistill.schedule import Schedule
+from jaxdistill.training import Examples, Recipe, of_synthetic
 from jaxdistill.types import Network, Pool, Split, Synthetic
 
 SELECTABLE = ("accuracy", "balanced_accuracy", "auc", "f1_weighted", "harmonic_mean")
@@ -45,6 +45,18 @@ class Judge(NamedTuple):
     def population(self) -> str:
         """How networks are mapped."""
         return self.config["devices"]["population"]
+
+    def how(self, lr: Any, epochs: int) -> Recipe | Schedule:
+        """A set with a rate for every step trains by these, any other by the recipe."""
+        if np.ndim(lr):
+            return own_schedule(self.config)
+        return eval_recipe(self.config, self.policy, epochs)
+
+    def examples(self, synthetic: Synthetic) -> Examples:
+        """A distilled set as networks see it."""
+        return of_synthetic(
+            decode(synthetic, self.config["mosaic"]), self.pool.standard
+        )
 
 
 def require_settings(settings: Mapping[str, Any]) -> None:
@@ -71,15 +83,18 @@ def validation(judge: Judge):
     Each call trains the same networks, so that iterates differ by their images alone.
     """
     s = judge.settings
-    recipe = eval_recipe(judge.config, judge.policy, s["epochs"])
-    run = evaluator(judge.network, recipe, mesh=judge.mesh, population=judge.population)
     keys = jax.random.split(jax.random.fold_in(judge.key, 0), s["seeds"])
     val = judge.pool.val
     labels = np.asarray(val.labels)
 
     def score(synthetic: Synthetic) -> dict[str, dict]:
-        examples = of_synthetic(synthetic, judge.pool.standard)
-        out = run(examples, val, synthetic.lr, keys)
+        run = evaluator(
+            judge.network,
+            judge.how(synthetic.lr, s["epochs"]),
+            mesh=judge.mesh,
+            population=judge.population,
+        )
+        out = run(judge.examples(synthetic), val, synthetic.lr, keys)
         return summarise([scores(p, labels) for p in out])
 
     return score
@@ -89,30 +104,9 @@ class Candidate(NamedTuple):
     """A training set to be judged: examples, or real images by their indices."""
 
     examples: Examples
-    lrs: tuple[float, ...]
+    lrs: tuple[Any, ...]  # numbers, or the rates of a schedule
     epochs: int
     subsets: np.ndarray | None = None
-
-
-def candidates(
-    judge: Judge, best: Synthetic, last: Synthetic | None = None
-) -> dict[str, Candidate]:
-    """The rows of the final table, by name; `last` is None where it is the best."""
-    s, pool = judge.settings, judge.pool
-    ipc = best.images.shape[0] // pool.classes
-    real = of_split(pool.train, pool.classes)
-    lrs = tuple(float(lr) for lr in s["real_lrs"])
-    keys = jax.random.split(jax.random.fold_in(judge.key, 1), s["draws"])
-    draws = [random_subset(pool.train.labels, pool.classes, ipc, k) for k in keys]
-    chosen = _herded(judge, real, ipc)
-    rows = {"distilled": _distilled(best, judge)}
-    if last is not None:
-        rows["distilled_last"] = _distilled(last, judge)
-    herded = np.tile(chosen, (s["final_seeds"], 1))
-    rows["random"] = Candidate(real, lrs, s["epochs"], np.stack(draws))
-    rows["herding"] = Candidate(real, lrs, s["epochs"], herded)
-    rows["full"] = Candidate(real, lrs, s["full_epochs"])
-    return rows
 
 
 def final_scores(
@@ -135,7 +129,7 @@ def final_scores(
         progress(f"evaluating {name} ...")
         out[name] = judge_row(judge, judge.network, row)
         write_json(path, out[name])
-    if "distilled_last" not in out:
+    if "distilled" in out and "distilled_last" not in out:
         out["distilled_last"] = out["distilled"]
     return out
 
@@ -153,27 +147,34 @@ def cross_architecture(
     """
     out: dict[str, dict] = {}
     for text, network in more_networks(judge.config, judge.pool).items():
-        for name in ("distilled", "random"):
+        for name in (name for name in ("distilled", "random") if name in rows):
             path = folder / f"{name}_{_file_name(text)}.json"
             if not path.exists():
                 progress(f"evaluating {name} on {text} ...")
                 row = rows[name]
                 more = tuple(float(lr) for lr in judge.settings["real_lrs"])
-                row = row._replace(lrs=tuple(dict.fromkeys((*row.lrs, *more))))
+                known = tuple(lr for lr in row.lrs if np.ndim(lr) or lr not in more)
+                row = row._replace(lrs=(*known, *more))
                 write_json(path, judge_row(judge, network, row))
             out.setdefault(text, {})[name] = read_json(path)
     return out
 
 
 def judge_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
-    """Train fresh networks on a row at the rate validation prefers; score them."""
-    recipe = eval_recipe(judge.config, judge.policy, row.epochs)
+    """The scores of a row, each the mean and spread over networks."""
+    found = run_row(judge, network, row)
+    return found | {part: summarise(found[part]) for part in ("test", "val")}
+
+
+def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
+    """Train fresh networks on a row at the rate validation prefers; score each."""
     pool, s = judge.pool, judge.settings
     both = _joined(pool.val, pool.test)
     count = s["final_seeds"] if row.subsets is None else len(row.subsets)
     keys = jax.random.split(jax.random.fold_in(judge.key, 2), count)
 
-    def run(lr: float) -> np.ndarray:
+    def run(lr: Any) -> np.ndarray:
+        recipe = judge.how(lr, row.epochs)
         if row.subsets is None:
             whole = evaluator(
                 network, recipe, mesh=judge.mesh, population=judge.population
@@ -184,39 +185,20 @@ def judge_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
         )
         return part(row.examples, row.subsets, both, lr, keys)
 
-    tried = {lr: run(lr) for lr in row.lrs}
+    tried = [run(lr) for lr in row.lrs]
     val, test = np.asarray(pool.val.labels), np.asarray(pool.test.labels)
-    on_val = {
-        lr: summarise([scores(p[: len(val)], val) for p in out])
-        for lr, out in tried.items()
-    }
-    best = max(on_val, key=lambda lr: on_val[lr][s["select"]]["mean"])
-    on_test = summarise([scores(p[len(val) :], test) for p in tried[best]])
+    on_val = [[scores(p[: len(val)], val) for p in out] for out in tried]
+    worth = [summarise(runs)[s["select"]]["mean"] for runs in on_val]
+    best = max(range(len(worth)), key=worth.__getitem__)
     return {
-        "test": on_test,
+        "test": [scores(p[len(val) :], test) for p in tried[best]],
         "val": on_val[best],
-        "lr": best,
+        "lr": np.asarray(row.lrs[best]).tolist(),
         "epochs": row.epochs,
         "images": int(
             row.examples.size if row.subsets is None else row.subsets.shape[1]
         ),
     }
-
-
-def _distilled(synthetic: Synthetic, judge: Judge) -> Candidate:
-    examples = of_synthetic(synthetic, judge.pool.standard)
-    return Candidate(examples, (float(synthetic.lr),), judge.settings["epochs"])
-
-
-def _herded(judge: Judge, real: Examples, ipc: int) -> np.ndarray:
-    """Herding by the features of a network of its own, trained on the whole split."""
-    s = judge.settings
-    recipe = eval_recipe(judge.config, judge.policy, s["full_epochs"])
-    key = jax.random.fold_in(judge.key, 3)
-    lr = jnp.asarray(float(s["real_lrs"][0]))
-    train = jax.jit(lambda x: train_network(judge.network, recipe, x, lr, key)[0])
-    features = embed_split(judge.network, train(real), judge.pool.train)
-    return herding(features, np.asarray(judge.pool.train.labels), ipc)
 
 
 def _joined(first: Split, second: Split) -> Split:

@@ -1,5 +1,6 @@
 """Numbers as people read them: score tables, times, sizes."""
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ def score_table(summary: Mapping[str, Any]) -> str:
     columns += [name for name in metrics if name not in columns]
     cells = [["", *columns]]
     for row in rows:
-        cells.append([row, *(_score(summary[row].get(name)) for name in columns)])
+        cells.append([row, *(score_text(summary[row].get(name)) for name in columns)])
     return markdown(cells)
 
 
@@ -30,7 +31,7 @@ def cross_table(
     """A Markdown table of one score: a row per network, a column per training set."""
     columns = list(next(iter(across.values())))
     rows = [
-        [text, *(_score(pair[name][metric]) for name in columns)]
+        [text, *(score_text(pair[name][metric]) for name in columns)]
         for text, pair in across.items()
     ]
     return markdown([[metric, *columns], *rows])
@@ -84,14 +85,15 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _is_score(value: Any) -> bool:
-    """Whether this is one number with its spread, not one per class or a matrix."""
-    return isinstance(value, Mapping) and isinstance(value.get("mean"), int | float)
-
-
-def _score(value: Any) -> str:
-    if not _is_score(value):
+def score_text(value: Any) -> str:
+    """`mean ± std (n)`, or a dash where there is no such number."""
+    if not _is_score(value) or math.isnan(value["mean"]):
         return "–"
     std, n = value.get("std"), value.get("n")
     spread = "" if std is None else f" ± {std:.3f}"
     return f"{value['mean']:.3f}{spread}" + ("" if n is None else f" ({n})")
+
+
+def _is_score(value: Any) -> bool:
+    """Whether this is one number with its spread, not one per class or a matrix."""
+    return isinstance(value, Mapping) and isinstance(value.get("mean"), int | float)

@@ -16,7 +16,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.experts import Experts
 from jaxdistill.mesh import ENGINES, require_multiple
 from jaxdistill.population import MODES
-from jaxdistill.run.build import build_method, build_policy
+from jaxdistill.run.build import Given, build_method, build_policy
 from jaxdistill.run.judge import Judge
 from jaxdistill.types import Network, Pool, Synthetic
 
@@ -82,12 +82,16 @@ def require_method(
         network.name,
         lambda expert, epoch: nothing,
     )
-    method = build_method(config, network, experts, build_policy(config, judge.pool))
+    given = Given(network, judge.pool, build_policy(config, judge.pool), experts)
+    method = build_method(config, given)
     source = method.source
     batch = jax.eval_shape(
         source.draw, source.resident(judge.pool), source.feed(0), key
     )
     inner = jax.eval_shape(method.init, key)
+    if method.population:
+        size = jax.tree.leaves(inner)[0].shape[0]
+        require_multiple(f"{config['method']}.nets", size, mesh)
     jax.eval_shape(method.loss, start, inner, batch, key)
 
 

@@ -1,0 +1,50 @@
+r"""Ten images that train one LeNet on MNIST, with their labels and learning rates.
+
+Wang et al. 2018, arXiv:1811.10959 (fixed start, 10 images, hard labels); Sucholutsky
+and Schonlau 2021, arXiv:1910.02551 (learned labels, also 5 images for 10 classes). At a
+size for two CPU cores. The modes are full (learned labels), hard (one-hot labels that
+stay), five (5 images, learned labels) and smoke.
+
+jaxdistill distill --config=configs/soft_label_mnist.py --workdir=runs/soft_label_mnist
+jaxdistill compress --workdir=runs/soft_label_mnist --out=lenet.npz --pixels=uint8
+jaxdistill regenerate lenet.npz --out=weights.npz
+"""
+
+import ml_collections
+
+from jaxdistill.run.defaults import defaults, smoke
+
+MODES = ("full", "hard", "five", "smoke")
+
+
+def get_config(mode: str = "full") -> ml_collections.ConfigDict:
+    """One step on all images, taken three times, each at a rate of its own."""
+    c = defaults()
+    c.method = "soft_label"
+    c.ipc = 1
+    c.steps = 3000
+    c.augment = "none"
+    c.data.name = "mnist"
+    c.data.size = 28
+    c.network = {"name": "lenet"}
+    c.soft_label.start = "fixed"
+    c.soft_label.steps = 1
+    c.soft_label.epochs = 3
+    c.soft_label.batch_real = 50
+    c.init.images = "noise"
+    c.init.lr = 0.02
+    c.init.count = 5 if mode == "five" else 0
+    c.optimizer.images = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 1.0}
+    c.optimizer.lr = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 1.0}
+    if mode != "hard":
+        c.init.label_margin = 3.0  # not yet saturated, so that labels can move
+        labels = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 1.0}
+        c.optimizer.labels = labels
+    c.eval.every = 250
+    c.eval.seeds = 1  # of one start, whatever the seed
+    c.eval.select = "accuracy"
+    c.eval.final_seeds = c.eval.draws = 2
+    c.eval.epochs = 300
+    c.eval.full_epochs = 10
+    c.checkpoint_every = 250
+    return smoke(c) if mode == "smoke" else c
