@@ -123,8 +123,8 @@ def el2n_scores(
     sums = probabilities.sum(axis=2, dtype=np.float64)
     if not (np.all(probabilities >= 0) and np.allclose(sums, 1, atol=1e-2)):
         raise InputError(
-            f"probabilities hold rows with sums from {sums.min():.3g} to "
-            f"{sums.max():.3g} or negative entries; EL2N needs them non-negative with "
+            f"probabilities hold rows with sums from {np.min(sums):.3g} to "
+            f"{np.max(sums):.3g} or negative entries; EL2N needs them non-negative with "
             "sum 1: give the softmax of the logits"
         )
     onehot = labels[:, None] == np.arange(probabilities.shape[2])
