@@ -13,10 +13,13 @@ import jaxlib
 import numpy as np
 
 
-def arguments(doc: str) -> argparse.Namespace:
-    """`--smoke` and `--json=FILE`."""
+def arguments(doc: str, *, choice: bool = False) -> argparse.Namespace:
+    """`--smoke` and `--json=FILE`, and `--only=TEXT` where there is a `choice`."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, for tests")
+    parser.set_defaults(only="")
+    if choice:
+        parser.add_argument("--only", help="the rows with this in their name alone")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser.parse_args()
 
@@ -71,7 +74,9 @@ def report(benchmark: str, args: argparse.Namespace, rows: list[dict], **version
         "benchmark": benchmark,
         "device": device(),
         "versions": known,
-        "command": f"python benchmarks/{benchmark}.py" + " --smoke" * args.smoke,
+        "command": f"python benchmarks/{benchmark}.py"
+        + " --smoke" * args.smoke
+        + f" --only={args.only}" * bool(args.only),
         "rows": rows,
     }
     print(f"{benchmark} on {record['device']}")

@@ -7,6 +7,7 @@ whole set. Both sides start from our weights; full float32 products on either si
 """
 
 import os
+from functools import partial
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -250,16 +251,22 @@ def _status(field: str) -> int:
 
 def main():
     """Outer gradients, then training, then how a population is mapped."""
-    args = arguments(__doc__)
+    args = arguments(__doc__, choice=True)
     jax.config.update("jax_default_matmul_precision", "highest")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     setting = ((8, 8, 3), SMOKE, 1) if args.smoke else ((32, 32, 3), FULL, 3)
-    rows = [outer_row(steps, setting) for steps in ((3,) if args.smoke else (30, 100))]
     epochs = 1 if args.smoke else 4
+    made = {
+        f"outer_{steps}_steps": partial(outer_row, steps, setting)
+        for steps in ((3,) if args.smoke else (30, 100))
+    }
     for nets in (1, 8):
-        rows.append(training_row(f"experts_{nets}", nets, 256, epochs, setting))
-        rows.append(training_row(f"evaluation_{nets}", nets, 20, 5 * epochs, setting))
-    rows.append(population_row(5 * epochs, setting))
+        for name, count, times in (("experts", 256, 1), ("evaluation", 20, 5)):
+            text = f"{name}_{nets}"
+            row = partial(training_row, text, nets, count, times * epochs, setting)
+            made[text] = row
+    made["population_map_against_vmap"] = partial(population_row, 5 * epochs, setting)
+    rows = [row() for name, row in made.items() if args.only in name]
     report("peer_torch", args, rows, torch=torch.__version__)
 
 
