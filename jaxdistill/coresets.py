@@ -124,8 +124,8 @@ def el2n_scores(
     if not (np.all(probabilities >= 0) and np.allclose(sums, 1, atol=1e-2)):
         raise InputError(
             f"probabilities hold rows with sums from {np.min(sums):.3g} to "
-            f"{np.max(sums):.3g} or negative entries; EL2N needs them non-negative with "
-            "sum 1: give the softmax of the logits"
+            f"{np.max(sums):.3g} or negative entries; EL2N needs them non-negative "
+            "with sum 1: give the softmax of the logits"
         )
     onehot = labels[:, None] == np.arange(probabilities.shape[2])
     return np.linalg.norm(probabilities - onehot, axis=2).mean(axis=0)
