@@ -120,8 +120,9 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.experts.lr = 0.02
     c.experts.balanced = True
     c.trajectory.unroll_steps = 20
-    c.trajectory.start_first = c.trajectory.start_max = 10
+    c.trajectory.start_first = c.trajectory.start_max = 8
     c.trajectory.batch = 15
+    c.init.noise = 0.2
     c.eval.every = 30
     c.eval.epochs = 100
     c.eval.final_seeds = c.eval.draws = 3

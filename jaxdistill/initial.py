@@ -36,8 +36,8 @@ def initial(
     `label_margin` is the logit of the true class above the others. `lr` is the first
     inner learning rate, of every step where `schedule` is (epochs, steps). With
     `mosaic` above 1 every image is that many by that many smaller ones. Raises
-    `InputError` for an `ipc` below 1 or above what a class holds, an unknown start, a
-    learning rate that is not positive.
+    `InputError` for an `ipc` below 1 or above what a class holds, an unknown start,
+    noise below 0, a learning rate that is not positive.
     """
     cells = ipc * mosaic**2
     check_ipc(class_table(pool.train.labels, pool.classes), ipc)
@@ -45,15 +45,14 @@ def initial(
         raise InputError(
             f"init.images={images!r} is not known: choose one of {', '.join(STARTS)}"
         )
-    if lr <= 0:
-        raise InputError(f"init.lr={lr} must be above 0: 0.01 is usual")
+    if noise < 0:
+        raise InputError(f"init.noise={noise} must be at least 0: 0.5 is usual")
     labels = np.repeat(np.arange(pool.classes), cells)
     full = STARTS[images](pool, labels, key, noise)
-    raw_lr = np.full(schedule, np.log(np.expm1(lr)), np.float32)  # softplus, inverted
     return Synthetic(
         images=encode_images(full, mosaic),
         logits=label_margin * jax.nn.one_hot(labels[:: mosaic**2], pool.classes),
-        raw_lr=jnp.asarray(raw_lr),
+        raw_lr=_raw_lr(lr, schedule),
     )
 
 
@@ -68,17 +67,23 @@ def few_images(
 ) -> Synthetic:
     """A first set of noise with fewer images than classes, which labels must share.
 
-    Raises `InputError` for a `count` below 1.
+    Raises `InputError` for a `count` below 1 or a learning rate that is not positive.
     """
     if count < 1:
         raise InputError(f"init.count={count} leaves nothing to learn: use 1 or more")
     labels = np.arange(count) % pool.classes
-    raw_lr = np.full(schedule, np.log(np.expm1(lr)), np.float32)
     return Synthetic(
         images=_noise(pool, labels, key, 1.0),
         logits=label_margin * jax.nn.one_hot(labels, pool.classes),
-        raw_lr=jnp.asarray(raw_lr),
+        raw_lr=_raw_lr(lr, schedule),
     )
+
+
+def _raw_lr(lr: float, schedule: tuple[int, ...]) -> Float[Array, "..."]:
+    """The rate before its softplus, one or one for every step."""
+    if lr <= 0:
+        raise InputError(f"init.lr={lr} must be above 0: 0.01 is usual")
+    return jnp.full(schedule, np.log(np.expm1(lr)), jnp.float32)
 
 
 def class_means(pool: Pool) -> Float[Array, "k h w c"]:

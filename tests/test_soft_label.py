@@ -181,6 +181,8 @@ def test_a_set_with_a_schedule_is_judged_by_it():
 def test_fewer_images_than_classes_share_learned_labels():
     synthetic = few_images(toy_pool(), 2, KEY, schedule=(3, 1))
     assert synthetic.images.shape == (2, 8, 8, 1)
+    with pytest.raises(InputError, match=r"init.lr=0.0 must be above 0"):
+        few_images(toy_pool(), 2, KEY, lr=0.0)
     assert synthetic.logits.shape == (2, CLASSES)
     assert np.isfinite(method_of().loss(synthetic, *problem(method_of()), KEY)[0])
 
