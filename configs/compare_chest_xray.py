@@ -125,7 +125,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.init.noise = 0.2
     c.eval.every = 30
     c.eval.epochs = 100
-    c.eval.final_seeds = c.eval.draws = 3
+    c.eval.final_seeds = c.eval.draws = 5
     c.eval.full_epochs = 8
     c.eval.batch = 64
     c.checkpoint_every = 30

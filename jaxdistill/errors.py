@@ -1,5 +1,7 @@
 """What the command line answers with a sentence; all else is a defect of ours."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A file, a config key or an argument that cannot be used.
@@ -7,6 +9,14 @@ class InputError(ValueError):
     The message is one sentence: the key or file, the value, the rule, the remedy. The
     command line prints it without a traceback and exits with status 2.
     """
+
+
+def require_name(key: str, name: object, known: Iterable[str]) -> None:
+    """`InputError` unless `name` is one of those known."""
+    if name not in (known := tuple(known)):
+        raise InputError(
+            f"{key}={name!r} is not known: choose one of {', '.join(known)}"
+        )
 
 
 class Diverged(FloatingPointError):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.mosaic import encode_images
 from jaxdistill.sampling import check_ipc, class_table, random_subset
 from jaxdistill.standard import standardise
@@ -41,10 +41,7 @@ def initial(
     """
     cells = ipc * mosaic**2
     check_ipc(class_table(pool.train.labels, pool.classes), ipc)
-    if images not in STARTS:
-        raise InputError(
-            f"init.images={images!r} is not known: choose one of {', '.join(STARTS)}"
-        )
+    require_name("init.images", images, STARTS)
     if noise < 0:
         raise InputError(f"init.noise={noise} must be at least 0: 0.5 is usual")
     labels = np.repeat(np.arange(pool.classes), cells)

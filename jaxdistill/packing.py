@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 
 PRECISIONS = ("float32", "float16", "uint16", "uint8")
 
@@ -29,10 +29,7 @@ def pack(images: Float[Any, "m h w c"], precision: str) -> Packed:
 
     Raises `InputError` for another precision, and for values float16 cannot hold.
     """
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"pixels={precision!r} is not known: choose one of {', '.join(PRECISIONS)}"
-        )
+    require_name("pixels", precision, PRECISIONS)
     images = np.asarray(images, np.float32)
     if precision.startswith("float"):
         return Packed(to_float(images, precision), np.zeros((0, 2), np.float32))
@@ -55,10 +52,7 @@ def unpack(packed: Packed) -> Float[np.ndarray, "m h w c"]:
 
 def to_float(values: Float[Any, "..."], precision: str) -> Float[np.ndarray, "..."]:
     """Values in float32 or float16; `InputError` for others, or where they overflow."""
-    if precision not in ("float32", "float16"):
-        raise InputError(
-            f"labels={precision!r} is not known: choose one of float32, float16"
-        )
+    require_name("labels", precision, ("float32", "float16"))
     with np.errstate(over="ignore"):
         cast = np.asarray(values, np.float32).astype(precision)
     if not np.isfinite(cast).all():

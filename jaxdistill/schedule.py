@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.types import Network, Params, Scalar
 from jaxdistill.unroll import SGD, Inner, adam, momentum, unroll
@@ -28,10 +28,7 @@ class Schedule(NamedTuple):
 
 def optimiser(name: str) -> Inner:
     """The inner optimiser of that name; `InputError` for an unknown one."""
-    if name not in INNERS:
-        raise InputError(
-            f"soft_label.inner={name!r} is not known: choose one of {', '.join(INNERS)}"
-        )
+    require_name("soft_label.inner", name, INNERS)
     return INNERS[name]
 
 

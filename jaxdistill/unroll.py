@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import require_name
 from jaxdistill.microbatch import mean_over
 from jaxdistill.types import Params, Scalar
 
@@ -109,11 +109,7 @@ def unroll(
     microbatch, a step takes the mean of them. `state` is the inner optimiser's, where
     it has taken steps before. Raises `InputError` for an unknown `gradient`.
     """
-    if gradient not in GRADIENTS:
-        raise InputError(
-            f"trajectory.gradient={gradient!r} is not known: choose one of "
-            f"{', '.join(GRADIENTS)}"
-        )
+    require_name("trajectory.gradient", gradient, GRADIENTS)
     state = inner.init(params) if state is None else state
     return GRADIENTS[gradient](loss, inner)(params, state, data, rates, inputs)
 

@@ -1,5 +1,6 @@
 """Every config file, and how a configuration becomes calls of the library."""
 
+import math
 import runpy
 import subprocess
 import sys
@@ -125,12 +126,27 @@ def moved(**images) -> tuple[Synthetic, Synthetic]:
     """A set before and after two equal gradients of one, by these settings."""
     config = get_config().to_dict()
     config["optimizer"]["images"].update(images)
+    return moved_by(config, steps=2)
+
+
+def moved_by(config, steps: int) -> tuple[Synthetic, Synthetic]:
     optimiser, start = build.build_optimiser(config), toy_synthetic()
     state, now = optimiser.init(start), start
-    for _ in range(2):
+    for _ in range(steps):
         updates, state = optimiser.update(jax.tree.map(jnp.ones_like, now), state, now)
         now = optax.apply_updates(now, updates)
     return start, now
+
+
+def test_rates_fall_to_nothing_along_a_cosine():
+    config = get_config().to_dict() | {"steps": 4}
+    config["optimizer"]["images"] |= {"name": "sgd", "lr": 0.1, "momentum": 0.0}
+    config["optimizer"]["decay"] = "cosine"
+    rates = [0.1 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    start, now = moved_by(config, steps=4)
+    assert_close(now.images, start.images - sum(rates), atol=1e-5)
+    start, later = moved_by(config, steps=6)
+    assert_close(later.images, now.images, atol=1e-6)
 
 
 def test_sgd_with_momentum_moves_as_written():

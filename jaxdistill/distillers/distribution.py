@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import augment_siamese
 from jaxdistill.distillers.classwise import by_class, class_batches, class_keys
-from jaxdistill.errors import InputError
+from jaxdistill.errors import require_name
 from jaxdistill.microbatch import microbatch
 from jaxdistill.population import map_population
 from jaxdistill.types import Matched, Method, Network, Params, Scalar
@@ -51,11 +51,7 @@ def distribution_matching(
 
     Raises `InputError` for an unknown `distance`.
     """
-    if distance not in DISTANCES:
-        raise InputError(
-            f"distribution.distance={distance!r} is not known: choose one of "
-            f"{', '.join(DISTANCES)}"
-        )
+    require_name("distribution.distance", distance, DISTANCES)
     measure = DISTANCES[distance]
 
     def init(key) -> Int[Array, " nets"]:

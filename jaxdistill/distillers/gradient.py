@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import augment_siamese
 from jaxdistill.distillers.classwise import by_class, class_batches, class_keys
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.microbatch import mean_over, microbatch
 from jaxdistill.population import map_population
@@ -79,11 +79,7 @@ def gradient_matching(
     `inner_epochs` epochs at `net_lr`. Raises `InputError` for an unknown `distance` or
     `train_on`.
     """
-    if distance not in DISTANCES:
-        raise InputError(
-            f"gradient.distance={distance!r} is not known: choose one of "
-            f"{', '.join(DISTANCES)}"
-        )
+    require_name("gradient.distance", distance, DISTANCES)
     if train_on not in ("synthetic", "real"):
         raise InputError(
             f"gradient.train_on={train_on!r} is not known: choose synthetic or real"

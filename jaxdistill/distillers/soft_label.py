@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.distillers.classwise import ClassImages, class_batches
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.microbatch import mean_over, microbatch
 from jaxdistill.population import map_population
@@ -78,11 +78,7 @@ def soft_label(
     `window` is how many of the steps take a gradient (0: all). Raises `InputError` for
     a start, an inner optimiser or a window that does not exist.
     """
-    if start not in STARTS:
-        raise InputError(
-            f"soft_label.start={start!r} is not known: choose one of "
-            f"{', '.join(STARTS)}"
-        )
+    require_name("soft_label.start", start, STARTS)
     schedule = Schedule(inner)
     optimiser(inner)
 

@@ -1,6 +1,7 @@
 """A configuration to calls of the library, which never sees a configuration."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from jaxdistill.distillers.kernel import kernel_regression
 from jaxdistill.distillers.soft_label import soft_label, starting_at
 from jaxdistill.distillers.trajectory import StartRange, trajectory_matching
 from jaxdistill.distillers.weighting import WEIGHTINGS, Weighting
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.experts import Experts
 from jaxdistill.initial import few_images, initial
 from jaxdistill.mosaic import multi_formation, require_factor
@@ -140,14 +141,6 @@ def needs_experts(config: Config) -> bool:
     return config["method"] in ("trajectory", "characteristic")
 
 
-def require_name(key: str, name: str, known: Iterable[str]) -> None:
-    """`InputError` unless `name` is one of those known."""
-    if name not in known:
-        raise InputError(
-            f"{key}={name!r} is not known: choose one of {', '.join(known)}"
-        )
-
-
 def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
     """The set that distillation starts from."""
     s, start = config["soft_label"], config["init"]
@@ -168,8 +161,14 @@ def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
 def build_optimiser(config: Config) -> optax.GradientTransformation:
     """The outer optimiser of images, labels and learning rate."""
     parts = config["optimizer"]
+    decays = {
+        "none": optax.constant_schedule,
+        "cosine": partial(optax.cosine_decay_schedule, decay_steps=config["steps"]),
+    }
+    require_name("optimizer.decay", parts["decay"], decays)
+    decay = decays[parts["decay"]]
     return outer_optimiser(
-        *(_transform(part, parts[part]) for part in ("images", "labels", "lr"))
+        *(_transform(part, parts[part], decay) for part in ("images", "labels", "lr"))
     )
 
 
@@ -257,11 +256,7 @@ METHODS = {
 
 def _weighting(settings: dict[str, Any]) -> Weighting:
     name = settings.pop("name")
-    if name not in WEIGHTINGS:
-        raise InputError(
-            f"trajectory.weighting.name={name!r} is not known: choose one of "
-            f"{', '.join(WEIGHTINGS)}"
-        )
+    require_name("trajectory.weighting.name", name, WEIGHTINGS)
     try:
         return WEIGHTINGS[name](**settings)
     except TypeError as error:
@@ -272,18 +267,16 @@ def _weighting(settings: dict[str, Any]) -> Weighting:
         ) from error
 
 
-def _transform(part: str, settings: Config) -> optax.GradientTransformation:
+def _transform(
+    part: str, settings: Config, decay: Callable[[float], optax.Schedule]
+) -> optax.GradientTransformation:
     makers = {
-        "sgd": lambda s: optax.sgd(s["lr"], momentum=s["momentum"]),
-        "adam": lambda s: optax.adam(s["lr"], b1=s["momentum"]),
-        "none": lambda s: optax.set_to_zero(),
+        "sgd": lambda rate: optax.sgd(rate, momentum=settings["momentum"]),
+        "adam": lambda rate: optax.adam(rate, b1=settings["momentum"]),
+        "none": lambda rate: optax.set_to_zero(),
     }
-    if settings["name"] not in makers:
-        raise InputError(
-            f"optimizer.{part}.name={settings['name']!r} is not known: choose one of "
-            f"{', '.join(makers)}"
-        )
-    made = makers[settings["name"]](settings)
+    require_name(f"optimizer.{part}.name", settings["name"], makers)
+    made = makers[settings["name"]](decay(settings["lr"]))
     if not settings["clip"]:
         return made
     return optax.chain(optax.clip_by_global_norm(settings["clip"]), made)

@@ -114,6 +114,7 @@ def defaults() -> ml_collections.ConfigDict:
     c.optimizer.images = {"name": "adam", "lr": 0.05, "momentum": 0.5, "clip": 0.0}
     c.optimizer.labels = {"name": "none", "lr": 0.0, "momentum": 0.9, "clip": 0.0}
     c.optimizer.lr = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 0.0}
+    c.optimizer.decay = "none"  # or cosine: all three rates fall to 0 at the last step
 
     c.eval = ml_collections.ConfigDict()
     c.eval.every = 250  # outer steps between validations

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import data
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.experts import Experts, expert_training
 from jaxdistill.mesh import require_multiple
 from jaxdistill.run.checkpoint import Checkpoints
@@ -77,11 +77,7 @@ def require_teaching(settings: Mapping[str, Any], loop: Loop) -> None:
     for key in ("lr", "cache_gb"):
         if not settings[key] > 0:
             raise InputError(f"experts.{key}={settings[key]} must be above 0")
-    if settings["precision"] not in PRECISIONS:
-        raise InputError(
-            f"experts.precision={settings['precision']!r} is not known: choose one of "
-            f"{', '.join(PRECISIONS)}"
-        )
+    require_name("experts.precision", settings["precision"], PRECISIONS)
     require_multiple("experts.at_once", min(at_once, count), loop.mesh)
     if count > at_once:
         require_multiple("experts.count", count % at_once, loop.mesh)

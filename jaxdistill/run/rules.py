@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.experts import Experts
 from jaxdistill.mesh import ENGINES, require_multiple
 from jaxdistill.population import MODES
@@ -34,11 +34,7 @@ def require_plain(config: Mapping[str, Any]) -> None:
             "keeps no average, 0.999 is usual"
         )
     for key, known in (("map", ENGINES), ("population", MODES)):
-        if devices[key] not in known:
-            raise InputError(
-                f"devices.{key}={devices[key]!r} is not known: choose one of "
-                f"{', '.join(known)}"
-            )
+        require_name(f"devices.{key}", devices[key], known)
 
 
 def split_cpu(count: int) -> None:
