@@ -149,6 +149,8 @@ def test_pixels_that_are_not_a_number(tmp_path, capsys):
         ("experts.precision=int8", ["experts.precision='int8'", "bfloat16"]),
         ("init.images=stars", ["init.images='stars'", "noise, mean, real"]),
         ("init.lr=-1.0", ["init.lr=-1.0 must be above 0"]),
+        ("limit.loss=-1.0", ["limit.loss=-1.0", "above 0"]),
+        ("limit.steps=0", ["limit.steps=0", "at least 1"]),
         ("optimizer.decay=cosin", ["optimizer.decay='cosin'", "cosine"]),
         ("init.noise=-0.5", ["init.noise=-0.5", "at least 0"]),
         ("optimizer.images.name=sdg", ["optimizer.images.name='sdg'", "sgd"]),

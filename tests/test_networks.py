@@ -1,6 +1,7 @@
 """Networks against plain NumPy, their sizes, and the convolution's lowerings."""
 
 import itertools
+import math
 from functools import partial
 
 import jax
@@ -294,6 +295,17 @@ def test_grey_padding_gives_the_dense_size_of_the_literature(size):
 def test_patches_of_the_vision_transformer_follow_the_image():
     sizes = [default_patch((size, size, 1)) for size in (28, 32, 64, 112, 128, 224)]
     assert sizes == [4, 4, 8, 16, 16, 16]
+
+
+def test_lenet_starts_as_glorot_and_bengio_write():
+    params = lenet((28, 28, 1), 10, start="xavier").init(jax.random.key(0))
+    layers = {**params["trunk"], "head": params["head"]}
+    for name, layer in layers.items():
+        *window, fan_in, fan_out = layer["kernel"].shape
+        std = math.sqrt(2 / (math.prod(window) * (fan_in + fan_out)))
+        spread = 4 * std / math.sqrt(2 * layer["kernel"].size)
+        assert abs(layer["kernel"].std() - std) < spread, name
+        assert not layer["bias"].any()
 
 
 def test_weights_start_within_the_bounds_of_their_fan_in():

@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import COUNTS, arrays, call, finished, lines, listing, summary
+
+from jaxdistill.run.checkpoint import Checkpoints
+from jaxdistill.run.limits import Limit, Watch
 
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 
@@ -104,6 +108,26 @@ def test_a_loss_that_is_not_finite_names_step_norms_and_checkpoint(tmp_path, cap
     assert f"the last good checkpoint is {safe}:" in told
     assert (safe / "state").is_dir()
     assert not (tmp_path / "wild" / "summary.json").exists()
+
+
+def test_a_loss_above_its_limit_for_long_stops_and_keeps_the_best_set(tmp_path, capsys):
+    home = tmp_path / "above"
+    flags = ("--config.limit.loss=1e-9", "--config.limit.steps=4")
+    shared = f"--config.experts.folder={finished() / 'experts'}"
+    assert call("distill", home, *flags, "--config.eval.every=2", shared) == 1
+    told = capsys.readouterr().err
+    assert "by step 4, has been above limit.loss=1e-09 for 4 steps" in told
+    best = told.strip().split("is kept, ")[1]
+    assert Path(best).is_file()
+    assert Path(best).parent == home / "synthetic"
+    assert not (home / "summary.json").exists()
+
+
+def test_a_loss_within_its_limit_now_and_then_is_let_go_on(tmp_path):
+    with Checkpoints(tmp_path) as kept:
+        watch = Watch(Limit(loss=1.0, steps=20), 0, kept)
+        for step, loss in ((10, 2.0), (20, 1.0), (30, 2.0), (39, 3.0)):
+            assert watch(step, {"loss": np.float32(loss)}) == {"loss": loss}
 
 
 @pytest.mark.parametrize("key", ["log_every", "checkpoint_every", "eval.every"])

@@ -13,6 +13,7 @@ import flax.linen as nn
 from jaxdistill.networks.layers import (
     ACTIVATIONS,
     NORMS,
+    STARTS,
     Conv,
     Dense,
     Norm,
@@ -54,16 +55,17 @@ class LeNet(nn.Module):
 
     grey: bool
     conv: str
+    start: str
 
     @nn.compact
     def __call__(self, x):
         """Features of images."""
+        shared: dict[str, Any] = {"lowering": self.conv, "start": self.start}
         for width, padding in ((6, 2 if self.grey else 0), (16, 0)):
-            x = Conv(width, 5, padding=padding, lowering=self.conv)(x)
-            x = max_pool(nn.relu(x))
+            x = max_pool(nn.relu(Conv(width, 5, padding=padding, **shared)(x)))
         x = flatten(x)
         for width in (120, 84):
-            x = nn.relu(Dense(width)(x))
+            x = nn.relu(Dense(width, start=self.start)(x))
         return x
 
 
@@ -129,13 +131,24 @@ def lenet(
     *,
     grey_padding: bool = True,
     conv: str = "auto",
+    start: str = "torch",
 ) -> Network:
-    """LeNet with ReLU and maximum pooling; `InputError` for images it cannot take."""
+    """LeNet with ReLU and maximum pooling; `InputError` for images it cannot take.
+
+    `start` says how its layers start: "torch" as PyTorch does, "xavier" with the larger
+    normal numbers of Glorot and Bengio (2010, eq. 12), from which a few gradient steps
+    go further.
+    """
     check(image_shape, classes, conv=conv)
+    one_of("start", start, STARTS)
     grey = grey_padding and image_shape[2] == 1
     _at_least(image_shape, 12 if grey else 16)
-    name = spell("lenet", image_shape, classes, grey=grey)
-    return from_linen(Classifier(LeNet(grey, conv), classes), image_shape, name)
+    choices: dict[str, Any] = {"grey": grey}
+    if start != "torch":
+        choices["start"] = start
+    name = spell("lenet", image_shape, classes, **choices)
+    body = LeNet(grey, conv, start)
+    return from_linen(Classifier(body, classes, start=start), image_shape, name)
 
 
 def alexnet(

@@ -74,6 +74,9 @@ POOLINGS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+STARTS = ("torch", "xavier")  # how layers start
+
+
 def fan_in_uniform(fan_in: int) -> Callable:
     """PyTorch's default start, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = 1.0 / math.sqrt(fan_in)
@@ -106,8 +109,19 @@ def _ones(key: Array, shape: tuple[int, ...]) -> Array:
     return jnp.ones(shape)
 
 
+def _started(start: str, fan_in: int) -> tuple[Callable, Callable]:
+    """How a layer's kernel and its biases start."""
+    if start == "xavier":
+        return jax.nn.initializers.glorot_normal(), _zeros
+    return fan_in_uniform(fan_in), fan_in_uniform(fan_in)
+
+
 class Conv(nn.Module):
-    """A convolution with square windows; see `jaxdistill.networks.conv`."""
+    """A convolution with square windows; see `jaxdistill.networks.conv`.
+
+    `start` is one of `STARTS`: PyTorch's own, or Glorot and Bengio's normal with
+    biases of zero.
+    """
 
     width: int
     window: int = 3
@@ -115,12 +129,13 @@ class Conv(nn.Module):
     padding: int = 1
     use_bias: bool = True
     lowering: str = "auto"
+    start: str = "torch"
 
     @nn.compact
     def __call__(self, x):
         """Feature maps of width `width`."""
         shape = (self.window, self.window, x.shape[-1], self.width)
-        init = fan_in_uniform(math.prod(shape[:3]))
+        init, bias_init = _started(self.start, math.prod(shape[:3]))
         y = conv(
             x,
             self.param("kernel", init, shape),
@@ -128,7 +143,9 @@ class Conv(nn.Module):
             padding=self.padding,
             lowering=self.lowering,
         )
-        return y + _row(self.param("bias", init, shape[3:]), y) if self.use_bias else y
+        if not self.use_bias:
+            return y
+        return y + _row(self.param("bias", bias_init, shape[3:]), y)
 
 
 class Dense(nn.Module):
@@ -136,14 +153,17 @@ class Dense(nn.Module):
 
     width: int
     std: float = 0.0
+    start: str = "torch"
 
     @nn.compact
     def __call__(self, x):
         """Features of width `width`."""
         fan_in = x.shape[-1]
-        start = truncated_normal(self.std) if self.std else fan_in_uniform(fan_in)
-        kernel = self.param("kernel", start, (fan_in, self.width))
-        bias = self.param("bias", _zeros if self.std else start, (self.width,))
+        init, bias_init = _started(self.start, fan_in)
+        if self.std:
+            init, bias_init = truncated_normal(self.std), _zeros
+        kernel = self.param("kernel", init, (fan_in, self.width))
+        bias = self.param("bias", bias_init, (self.width,))
         y = x @ kernel
         return y + _row(bias, y)
 

@@ -20,9 +20,10 @@ class Classifier(nn.Module):
     trunk: nn.Module
     classes: int
     head_std: float = 0.0
+    start: str = "torch"
 
     def setup(self):
-        self.head = Dense(self.classes, self.head_std)
+        self.head = Dense(self.classes, self.head_std, self.start)
 
     def embed(self, images):
         """Features: the input of the last dense layer."""

@@ -150,6 +150,10 @@ def defaults() -> ml_collections.ConfigDict:
     c.devices.cpu = 0  # split a CPU in this many devices; 0 leaves it whole
     c.devices.population = "auto"  # vmap, map; auto by backend
 
+    c.limit = ml_collections.ConfigDict()
+    c.limit.loss = 0.0  # a run whose loss stays above has diverged; 0 for none
+    c.limit.steps = 500  # for so many steps on end
+
     c.steps_per_call = 10  # outer steps in one compiled call
     c.log_every = 50
     c.checkpoint_every = 250

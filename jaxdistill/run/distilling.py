@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxdistill.distill import DistillState, distilling
+from jaxdistill.errors import Diverged
 from jaxdistill.experts import Experts
 from jaxdistill.mesh import make_mesh
 from jaxdistill.run import build, figures, rules
@@ -16,6 +17,7 @@ from jaxdistill.run.evaluating import conclude, costs, draw_curve, record_of
 from jaxdistill.run.expert_store import Teaching, ensure_experts, require_teaching
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.judge import Judge, require_settings, validation
+from jaxdistill.run.limits import Limit, require_limit
 from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
 from jaxdistill.run.report import ROWS
 from jaxdistill.run.synthetic import load_synthetic, save_synthetic
@@ -74,7 +76,9 @@ def prepare(
         checkpoint_every=config["checkpoint_every"],
         tensorboard=config["tensorboard"],
         profile=profile,
+        limit=Limit(**config["limit"]),
     )
+    require_limit(loop.limit)
     require_multiples(loop, {"eval.every": config["eval"]["every"]})
     return Parts(config, judge, teaching, loop)
 
@@ -99,6 +103,7 @@ def teach(parts: Parts, folder: Path) -> Experts:
         checkpoint_every=1,
         keep=1,
         profile=None,
+        limit=Limit(),
     )
     return ensure_experts(home, parts.teaching, loop)
 
@@ -160,7 +165,10 @@ def complete(
         method = _method(parts, way)
         optimiser = build.build_optimiser(config)
         learner = distilling(method, start, optimiser, average_decay=config["average"])
-        pace = _distil(parts, method, learner, home)
+        try:
+            pace = _distil(parts, method, learner, home)
+        except Diverged as error:
+            raise Diverged(f"{error}{_best_so_far(parts, home)}") from error
         summary = _choose(parts, home, way, say) | way.measure(parts, method, learner)
         pace_of = {
             "steps_per_second": pace.steps / pace.seconds if pace.seconds else None
@@ -200,6 +208,15 @@ def _distil(parts: Parts, method: Method, learner: Learner, home: Workdir) -> Pa
     resident = method.source.resident(judge.pool)
     _, pace = train(parts.loop, learner, resident, method.source.feed, events)
     return pace
+
+
+def _best_so_far(parts: Parts, home: Workdir) -> str:
+    """Where the best set of a run that cannot go on lies, by validation."""
+    curve = _validations(home, parts.config["eval"]["select"])
+    if not curve:
+        return ""
+    best = max(curve, key=lambda step: curve[step][0])
+    return f"; its best set by validation is kept, {_set_file(home, best)}"
 
 
 def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:

@@ -6,7 +6,6 @@ after its checkpoint and does those steps again, to the same bits.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,9 +16,10 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxdistill.driver import Plan, iterate
-from jaxdistill.errors import Diverged, InputError, Stopped
+from jaxdistill.errors import InputError, Stopped
 from jaxdistill.mesh import initialise, shardings
 from jaxdistill.run.checkpoint import Checkpoints
+from jaxdistill.run.limits import Limit, Watch
 from jaxdistill.run.profile import Profiler
 from jaxdistill.run.signals import StopRequest
 from jaxdistill.run.writer import MetricsWriter, Progress
@@ -52,6 +52,7 @@ class Loop(NamedTuple):
     unit: str = "step"
     tensorboard: bool = False
     profile: range | None = None
+    limit: Limit = Limit()
 
 
 class Pace:
@@ -83,6 +84,7 @@ class _Boundary(NamedTuple):
     progress: Progress
     stop: StopRequest
     pace: Pace
+    watch: Watch
 
     def act(self, step: int, state: Any, metrics: Any) -> None:
         """Log, run events, save, stop: in this order, each where it is due."""
@@ -92,7 +94,7 @@ class _Boundary(NamedTuple):
         due = [e for e in self.events if _due(step, e.every, last)]
         if not (log or save or due):
             return
-        values = _require_finite(step, metrics, self.checkpoints)
+        values = self.watch(step, metrics)
         self.pace.rest(step)
         if log:
             self.writer.write_scalars(step, values)
@@ -121,7 +123,7 @@ def train(
     """The state after `loop.steps`, begun or resumed in `loop.folder`, and the pace.
 
     Raises `InputError` for what the user can mend, `Diverged` for a loss that is not
-    finite, `Stopped` after a signal.
+    finite or has been above `loop.limit` for long, `Stopped` after a signal.
     """
     require_multiples(loop, {event.key: event.every for event in events})
     k_init, k_run = jax.random.split(loop.key)
@@ -137,7 +139,10 @@ def train(
         stop, pace = stack.enter_context(StopRequest()), Pace()
         profiler = Profiler(loop.folder / "profile", loop.profile)
         stack.enter_context(contextlib.closing(profiler))
-        boundary = _Boundary(loop, events, checkpoints, writer, progress, stop, pace)
+        watch = Watch(loop.limit, plan.start, checkpoints)
+        boundary = _Boundary(
+            loop, events, checkpoints, writer, progress, stop, pace, watch
+        )
         calls = iterate(
             learner,
             state,
@@ -151,7 +156,7 @@ def train(
         before = None
         for step, state, metrics in _watched(calls, plan, progress, profiler, pace):
             if before is not None:  # those of the call before: nobody waits for them
-                _require_finite(*before, checkpoints)
+                watch(*before)
             before = (step, metrics)
             boundary.act(step, state, metrics)
     return state, pace
@@ -192,22 +197,6 @@ def _watched(
         step = item[0]
         profiler.after(step, item[1])
         yield item
-
-
-def _require_finite(
-    step: int, metrics: Any, checkpoints: Checkpoints
-) -> dict[str, float]:
-    values = {name: float(value) for name, value in metrics.items()}
-    if math.isfinite(values["loss"]):
-        return values
-    checkpoints.wait()
-    safe = checkpoints.latest()
-    norms = ", ".join(f"{n} {v:.3g}" for n, v in values.items() if n.startswith("grad"))
-    raise Diverged(
-        f"the loss is {values['loss']} by step {step} ({norms or 'no norms'}); "
-        f"the last good checkpoint is {checkpoints.folder / str(safe)}: lower rates "
-        "or set a clip in config.optimizer, with a new --workdir"
-    )
 
 
 def require_multiples(loop: Loop, everies: Mapping[str, int]) -> None:

@@ -1,0 +1,60 @@
+"""When a run has diverged: its loss is not finite, or has been too great for long."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxdistill.errors import Diverged, InputError
+from jaxdistill.run.checkpoint import Checkpoints
+
+
+class Limit(NamedTuple):
+    """The loss that may not be exceeded for `steps` steps on end; 0 is no limit."""
+
+    loss: float = 0.0
+    steps: int = 500
+
+
+def require_limit(limit: Limit) -> None:
+    """`InputError` for a limit that no run, or any run, would break."""
+    if limit.loss < 0:
+        raise InputError(
+            f"limit.loss={limit.loss} must be above 0, what the loss may not exceed "
+            "for long, or 0 for no limit"
+        )
+    if limit.steps < 1:
+        raise InputError(f"limit.steps={limit.steps} must be at least 1: 500 is usual")
+
+
+class Watch:
+    """Looks at the metrics of every call; a resumed run begins to count anew."""
+
+    def __init__(self, limit: Limit, start: int, checkpoints: Checkpoints) -> None:
+        self._limit, self._checkpoints = limit, checkpoints
+        self._below = start  # the last step at which the loss was within the limit
+
+    def __call__(self, step: int, metrics: Any) -> dict[str, float]:
+        """The metrics as numbers; `Diverged` where they are past hope."""
+        values = {name: float(value) for name, value in metrics.items()}
+        loss, (most, steps) = values["loss"], self._limit
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss} by step {step}", values)
+        if not most or loss <= most:
+            self._below = step
+        elif step - self._below >= steps:
+            raise self._diverged(
+                f"the loss, {loss:.4g} by step {step}, has been above "
+                f"limit.loss={most} for {step - self._below} steps",
+                values,
+            )
+        return values
+
+    def _diverged(self, what: str, values: Mapping[str, float]) -> Diverged:
+        self._checkpoints.wait()
+        safe = self._checkpoints.folder / str(self._checkpoints.latest())
+        norms = [f"{n} {v:.3g}" for n, v in values.items() if n.startswith("grad")]
+        return Diverged(
+            f"{what} ({', '.join(norms) or 'no norms'}); the last good checkpoint is "
+            f"{safe}: lower rates or set a clip in config.optimizer, with a new "
+            "--workdir"
+        )
