@@ -129,5 +129,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.eval.full_epochs = 8
     c.eval.batch = 64
     c.checkpoint_every = 30
+    # Half the time: networks augment, as validation preferred in mtt_chest_xray.py.
+    c.compare.augmentation = "with"
     c.compare.methods = variants(METHODS)
     return smoke(c) if mode == "smoke" else c
