@@ -1,28 +1,62 @@
-"""Keep the summary and the figures of a finished run under benchmarks/results/.
+"""Keep what is small of a finished work folder under benchmarks/results/.
 
     python benchmarks/keep.py WORKDIR NAME
 
-Folders of the machine it ran on are left out: they change no result.
+Summaries, tables and figures of a run, a comparison or a study. Folders of the machine
+it ran on are left out: they change no result.
 """
 
 import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+# A work folder has one of the files of each name, and more than one of names.
+KEPT = {
+    "summary.json": ".json",
+    "study.json": ".json",
+    "table.csv": ".csv",
+    "table.md": ".md",
+    "report.md": ".md",
+    "points.csv": ".csv",
+    "figures/distilled.png": ".png",
+    "figures/comparison.png": ".png",
+    "figures/relation.png": ".png",
+    "figures/progress.png": "_progress.png",
+}
+FOLDERS = (("experts", "folder"), ("data", "root"), ("data", "path"))
 
 
 def main(workdir: Path, name: str) -> None:
-    """Copy `summary.json` without folders, and the two figures."""
-    summary = json.loads((workdir / "summary.json").read_text())
-    for section, key in (("experts", "folder"), ("data", "root"), ("data", "path")):
-        summary["config"][section][key] = ""
+    """Copy what the folder has of `KEPT`, without folders in its configurations."""
+    found = [file for file in KEPT if (workdir / file).is_file()]
+    if not {"summary.json", "study.json"} & set(found):
+        sys.exit(f"{workdir} holds no summary.json and no study.json: finish its run")
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(summary, indent=1, ensure_ascii=False)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
-    shutil.copy(workdir / "figures" / "distilled.png", RESULTS / f"{name}.png")
-    shutil.copy(workdir / "figures" / "progress.png", RESULTS / f"{name}_progress.png")
+    for file in found:
+        kept = RESULTS / f"{name}{KEPT[file]}"
+        if kept.suffix == ".json":
+            told = json.loads((workdir / file).read_text())
+            _leave_out_folders(told)
+            text = json.dumps(told, indent=1, ensure_ascii=False)
+            kept.write_text(text + "\n")
+        else:
+            shutil.copy(workdir / file, kept)
+
+
+def _leave_out_folders(told: Any) -> None:
+    """Empty the folders of every configuration within, of methods and sets too."""
+    if isinstance(told, list):
+        for item in told:
+            _leave_out_folders(item)
+    if isinstance(told, dict):
+        for section, key in FOLDERS:
+            if isinstance(part := told.get(section), dict) and key in part:
+                part[key] = ""
+        for item in told.values():
+            _leave_out_folders(item)
 
 
 if __name__ == "__main__":
