@@ -18,27 +18,29 @@ MODES = ("full", "hard", "five", "smoke")
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
-    """One step on all images, taken three times, each at a rate of its own."""
+    """One step on all images, taken five times, each at a rate of its own."""
     c = defaults()
     c.method = "soft_label"
     c.ipc = 1
-    c.steps = 3000
+    c.steps = 6000
+    c.average = 0.99
     c.augment = "none"
     c.data.name = "mnist"
     c.data.size = 28
-    c.network = {"name": "lenet"}
+    c.network = {"name": "lenet", "start": "xavier"}
     c.soft_label.start = "fixed"
     c.soft_label.steps = 1
-    c.soft_label.epochs = 3
-    c.soft_label.batch_real = 50
-    c.init.images = "noise"
-    c.init.lr = 0.02
+    c.soft_label.epochs = 5
+    c.soft_label.batch_real = 20
+    c.init.noise = 0.2
+    c.init.lr = 0.2
     c.init.count = 5 if mode == "five" else 0
-    c.optimizer.images = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 1.0}
+    c.optimizer.images = {"name": "adam", "lr": 0.02, "momentum": 0.5, "clip": 1.0}
     c.optimizer.lr = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 1.0}
+    c.optimizer.decay = "cosine"
     if mode != "hard":
         c.init.label_margin = 3.0  # not yet saturated, so that labels can move
-        labels = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 1.0}
+        labels = {"name": "adam", "lr": 0.02, "momentum": 0.5, "clip": 1.0}
         c.optimizer.labels = labels
     c.eval.every = 250
     c.eval.seeds = 1  # of one start, whatever the seed

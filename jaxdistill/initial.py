@@ -42,8 +42,7 @@ def initial(
     cells = ipc * mosaic**2
     check_ipc(class_table(pool.train.labels, pool.classes), ipc)
     require_name("init.images", images, STARTS)
-    if noise < 0:
-        raise InputError(f"init.noise={noise} must be at least 0: 0.5 is usual")
+    _require_noise(noise)
     labels = np.repeat(np.arange(pool.classes), cells)
     full = STARTS[images](pool, labels, key, noise)
     return Synthetic(
@@ -58,22 +57,39 @@ def few_images(
     count: int,
     key: PRNGKey,
     *,
+    images: str = "mean",
+    noise: float = 0.5,
     label_margin: float = HARD,
     lr: float = 0.01,
     schedule: tuple[int, ...] = (),
 ) -> Synthetic:
-    """A first set of noise with fewer images than classes, which labels must share.
+    """A first set with fewer images than classes: its labels share the classes out.
 
-    Raises `InputError` for a `count` below 1 or a learning rate that is not positive.
+    Image i of `count` begins with a label for all classes c = i (mod count) alike.
+    `images` is "noise" or "mean" (over these classes' means, plus noise), the rest is
+    as for `initial`. Raises `InputError` for a `count` below 1, for real images, noise
+    below 0 or a learning rate that is not positive.
     """
     if count < 1:
         raise InputError(f"init.count={count} leaves nothing to learn: use 1 or more")
-    labels = np.arange(count) % pool.classes
+    require_name("init.images", images, ("noise", "mean"))
+    _require_noise(noise)
+    number, classes = np.arange(count)[:, None], np.arange(pool.classes)
+    shares = (classes % count == number % pool.classes).astype(np.float32)
+    full = jax.random.normal(key, (count, *pool.image_shape))
+    if images == "mean":
+        weights = jnp.asarray(shares / shares.sum(axis=1, keepdims=True))
+        full = jnp.tensordot(weights, class_means(pool), 1) + noise * full
     return Synthetic(
-        images=_noise(pool, labels, key, 1.0),
-        logits=label_margin * jax.nn.one_hot(labels, pool.classes),
+        images=full,
+        logits=jnp.asarray(label_margin * shares),
         raw_lr=_raw_lr(lr, schedule),
     )
+
+
+def _require_noise(noise: float) -> None:
+    if noise < 0:
+        raise InputError(f"init.noise={noise} must be at least 0: 0.5 is usual")
 
 
 def _raw_lr(lr: float, schedule: tuple[int, ...]) -> Float[Array, "..."]:

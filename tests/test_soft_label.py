@@ -4,12 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import CLASSES, linear_network, tanh_network, toy_pool, toy_synthetic
+from helpers import (
+    CLASSES,
+    assert_close,
+    linear_network,
+    tanh_network,
+    toy_pool,
+    toy_synthetic,
+)
 
 from jaxdistill.distillers.soft_label import soft_label, starting_at
 from jaxdistill.errors import InputError
 from jaxdistill.evaluate import evaluate
-from jaxdistill.initial import few_images, initial
+from jaxdistill.initial import class_means, few_images, initial
 from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.schedule import Schedule, follow, step_rows
 from jaxdistill.standard import standardise
@@ -179,11 +186,17 @@ def test_a_set_with_a_schedule_is_judged_by_it():
 
 
 def test_fewer_images_than_classes_share_learned_labels():
-    synthetic = few_images(toy_pool(), 2, KEY, schedule=(3, 1))
-    assert synthetic.images.shape == (2, 8, 8, 1)
+    pool = toy_pool()
+    synthetic = few_images(pool, 2, KEY, label_margin=3.0, schedule=(3, 1))
     with pytest.raises(InputError, match=r"init.lr=0.0 must be above 0"):
-        few_images(toy_pool(), 2, KEY, lr=0.0)
-    assert synthetic.logits.shape == (2, CLASSES)
+        few_images(pool, 2, KEY, lr=0.0)
+    with pytest.raises(InputError, match=r"init.images='real'"):
+        few_images(pool, 2, KEY, images="real")
+    shares = np.arange(CLASSES) % 2 == np.arange(2)[:, None]
+    assert_close(synthetic.logits, 3.0 * shares)
+    plain = few_images(pool, 2, KEY, noise=0.0)
+    for image, row in zip(plain.images, shares, strict=True):
+        assert_close(image, class_means(pool)[row].mean(axis=0), atol=1e-5)
     assert np.isfinite(method_of().loss(synthetic, *problem(method_of()), KEY)[0])
 
 

@@ -151,9 +151,9 @@ def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
         "schedule": schedule,
     }
     require_factor(config["mosaic"], pool.image_shape)
+    shared |= {key: start[key] for key in ("images", "noise")}
     if start["count"]:
         return few_images(pool, start["count"], key, **shared)
-    shared |= {key: start[key] for key in ("images", "noise")}
     shared |= {"mosaic": config["mosaic"]}
     return initial(pool, config["ipc"], key, **shared)
 
