@@ -30,13 +30,18 @@ FEW = 5
 @lru_cache(maxsize=256)
 def microbatch(network: Network, image_shape: tuple[int, ...], batch: int) -> int:
     """How many images of a batch to run at once on this backend, a divisor of it."""
-    if jax.default_backend() != "cpu" or "norm=batch" in network.name:
+    if jax.default_backend() != "cpu" or mixes_images(network):
         return batch
     params = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     most = _largest(jax.make_jaxpr(network.apply)(params, image).jaxpr)
     fit = max(1, CACHE // most)
     return max(size for size in range(1, min(fit, batch) + 1) if batch % size == 0)
+
+
+def mixes_images(network: Network) -> bool:
+    """Whether an image's logits depend on the others of its batch, as by batch norm."""
+    return "norm=batch" in network.name
 
 
 def mean_over(fn: Callable[[PyTree], PyTree], parts: PyTree) -> PyTree:

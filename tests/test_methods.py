@@ -1,5 +1,6 @@
 """What holds for every method; another method is another line of `METHODS`."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from jaxdistill.distillers.kernel import kernel_regression
 from jaxdistill.distillers.soft_label import soft_label
 from jaxdistill.distillers.trajectory import trajectory_matching
 from jaxdistill.driver import Plan, iterate
+from jaxdistill.errors import InputError
 from jaxdistill.mesh import initialise, make_mesh
 from jaxdistill.types import Method, Synthetic
 
@@ -119,6 +121,27 @@ def value_and_grad(method, synthetic, compiled=True):
     run = jax.value_and_grad(method.loss, has_aux=True)
     run = jax.jit(run) if compiled else run
     return run(synthetic, inner, batch, KEY)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_batch_norm_is_refused_where_classes_or_parts_are_seen_alone(name):
+    network = tanh_network()._replace(name="tanh,norm=batch")
+    shared = {"classes": CLASSES}
+    experts = dataclasses.replace(toy_experts(), network=network.name)
+    make = {
+        "gradient": lambda: gradient_matching(network, **shared, **LOOPS),
+        "distribution": lambda: distribution_matching(network, **shared),
+        "characteristic": lambda: characteristic_matching(network, experts, **shared),
+        "kernel": lambda: kernel_regression(network, **shared),
+        "soft_label": lambda: soft_label(network, **shared),
+        "soft_label_pool": lambda: soft_label(network, **shared, start="pool"),
+        "trajectory": lambda: trajectory_matching(network, experts),
+    }[name]
+    if name.startswith(("soft_label", "trajectory")):  # whole batches, all classes
+        make()
+        return
+    with pytest.raises(InputError, match=rf"norm=batch .* method={name},.* instance"):
+        make()
 
 
 def test_the_loss_is_a_finite_scalar_that_reaches_every_image(case, start):

@@ -99,9 +99,11 @@ def characteristic_matching(
     """Match the features of `nets` partly trained experts a step; see the module.
 
     `sampling` is "normal", or "network", which needs the pool's `image_shape`. `seed`
-    orders experts. Raises `InputError` for experts of another network.
+    orders experts. Raises `InputError` for experts of another network, and batch
+    norm.
     """
     experts.require_network(network)
+    classwise.require_alone(network, "characteristic")
     if min(frequencies, nets) < 1:
         raise InputError(
             f"characteristic.frequencies={frequencies} and characteristic.nets={nets} "

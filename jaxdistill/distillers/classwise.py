@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxdistill.errors import InputError
+from jaxdistill.microbatch import mixes_images
 from jaxdistill.sampling import ClassTable, class_table, draw_balanced
 from jaxdistill.standard import standardise
-from jaxdistill.types import Pool, PRNGKey, Source, Split
+from jaxdistill.types import Network, Pool, PRNGKey, Source, Split
 
 ClassImages = Float[Array, "k b h w c"]
 
@@ -50,6 +51,18 @@ def class_batches(per_class: int) -> Source:
         return inputs.reshape(*rows.shape, *inputs.shape[1:])
 
     return Source(resident, lambda step: (), draw)
+
+
+def require_alone(network: Network, method: str) -> None:
+    """`InputError` for a network whose statistics a batch of one class would bend.
+
+    Batch norm takes the mean of the batch away, which is what a class is known by.
+    """
+    if mixes_images(network):
+        raise InputError(
+            f"network.norm=batch does not serve method={method}, which shows a network "
+            "one class or one part at a time: set network.norm to instance or group"
+        )
 
 
 def by_class(rows: Float[Array, "m ..."], classes: int) -> Float[Array, "k ipc ..."]:

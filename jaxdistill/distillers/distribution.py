@@ -26,7 +26,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import augment_siamese
-from jaxdistill.distillers.classwise import by_class, class_batches, class_keys
+from jaxdistill.distillers.classwise import (
+    by_class,
+    class_batches,
+    class_keys,
+    require_alone,
+)
 from jaxdistill.errors import require_name
 from jaxdistill.microbatch import microbatch
 from jaxdistill.population import map_population
@@ -49,8 +54,10 @@ def distribution_matching(
 ) -> Method:
     """Match the features of `nets` untrained networks, class by class; see the module.
 
-    Raises `InputError` for an unknown `distance`.
+    Raises `InputError` for an unknown `distance` and for
+    batch norm.
     """
+    require_alone(network, "distribution")
     require_name("distribution.distance", distance, DISTANCES)
     measure = DISTANCES[distance]
 

@@ -31,7 +31,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import augment_siamese
-from jaxdistill.distillers.classwise import by_class, class_batches, class_keys
+from jaxdistill.distillers.classwise import (
+    by_class,
+    class_batches,
+    class_keys,
+    require_alone,
+)
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.microbatch import mean_over, microbatch
@@ -79,6 +84,7 @@ def gradient_matching(
     `inner_epochs` epochs at `net_lr`. Raises `InputError` for an unknown `distance` or
     `train_on`.
     """
+    require_alone(network, "gradient")
     require_name("gradient.distance", distance, DISTANCES)
     if train_on not in ("synthetic", "real"):
         raise InputError(

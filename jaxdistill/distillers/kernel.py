@@ -27,6 +27,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxdistill.augment import augment_siamese
+from jaxdistill.distillers.classwise import require_alone
 from jaxdistill.distillers.distribution import embed_in_parts
 from jaxdistill.errors import InputError
 from jaxdistill.microbatch import mean_over, microbatch
@@ -90,9 +91,10 @@ def kernel_regression(
     """Predict real labels from the set by ridge regression; see the module.
 
     A step uses `nets` of the `pool`. `flips` adds every image's mirror image to the
-    set. Raises `InputError` for a pool that `nets` does not divide and for a setting
-    out of range.
+    set. Raises `InputError` for a pool that `nets` does not divide, a setting out of
+    range and batch norm.
     """
+    require_alone(network, "kernel")
     _require(classes, nets, pool, max_age, ridge)
     adam = optax.adam(net_lr)
 
