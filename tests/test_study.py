@@ -329,6 +329,10 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, capsys):
         ({"a": {"gradient": 3}}, r"gradient=3, but gradient is a section"),
         ({"a": {"devices": {"cpu": 2}}}, r"devices.cpu belongs to the whole study"),
         ({"a": {"compare": {"ipc": (0,)}}}, r"compare.ipc=\(0,\) must list"),
+        (
+            {"a": {"experts": {"folder": "x"}}, "b": {"experts": {"folder": "x"}}},
+            r"experts.folder='x' would teach a and b",
+        ),
     ],
 )
 def test_wrong_sets_are_refused_before_anything_is_made(tmp_path, sets, sentence):

@@ -20,7 +20,8 @@ def sets_of(config: Mapping[str, Any]) -> dict[str, Config]:
     """The comparison that each of `study.sets` comes to, by name.
 
     Random subsets are always among its coresets. Raises `InputError` for an empty
-    study, a name that is no file name, and keys or values that no comparison has.
+    study, a name that is no file name, keys or values that no comparison has, and
+    experts for more than one set.
     """
     sets = config["study"]["sets"]
     if not sets:
@@ -29,8 +30,15 @@ def sets_of(config: Mapping[str, Any]) -> dict[str, Config]:
             'variants({"films": {"data.name": "folder", "data.path": "films"}})'
         )
     made = {name: set_config(config, name) for name in sets}
-    for one in made.values():
+    owners: dict[str, str] = {}
+    for name, one in made.items():
         plan(one)
+        folder = one["experts"]["folder"]
+        if folder and (other := owners.setdefault(folder, name)) != name:
+            raise InputError(
+                f"experts.folder={folder!r} would teach {other} and {name}, but experts "
+                "know one data set: name it in study.sets for the set that it knows"
+            )
     return made
 
 
