@@ -36,8 +36,8 @@ def sets_of(config: Mapping[str, Any]) -> dict[str, Config]:
         folder = one["experts"]["folder"]
         if folder and (other := owners.setdefault(folder, name)) != name:
             raise InputError(
-                f"experts.folder={folder!r} would teach {other} and {name}, but experts "
-                "know one data set: name it in study.sets for the set that it knows"
+                f"experts.folder={folder!r} would teach {other} and {name}, but "
+                "experts know one data set: name it in study.sets for that one alone"
             )
     return made
 
