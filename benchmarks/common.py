@@ -5,8 +5,9 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxlib
@@ -66,26 +67,27 @@ def comparison(name: str, seconds: list[float], memory, error: float) -> dict:
     }
 
 
-def report(benchmark: str, args: argparse.Namespace, rows: list[dict], **versions):
-    """Print the rows as a table and write them where `--json` says."""
+def report(benchmark: str, args: argparse.Namespace, rows: Iterable[dict], **versions):
+    """Print each row as it comes, and write all so far where `--json` says."""
     known = {"python": platform.python_version(), "jax": jax.__version__}
     known |= {"jaxlib": jaxlib.__version__, "numpy": np.__version__} | versions
-    record = {
+    record: dict[str, Any] = {
         "benchmark": benchmark,
         "device": device(),
         "versions": known,
         "command": f"python benchmarks/{benchmark}.py"
         + " --smoke" * args.smoke
         + f" --only={args.only}" * bool(args.only),
-        "rows": rows,
+        "rows": [],
     }
-    print(f"{benchmark} on {record['device']}")
+    print(f"{benchmark} on {record['device']}", flush=True)
     for row in rows:
+        record["rows"].append(row)
         fields = (f"{key} {_short(value)}" for key, value in row.items())
-        print("  ".join(field.removeprefix("name ") for field in fields))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        print("  ".join(field.removeprefix("name ") for field in fields), flush=True)
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def device() -> str:

@@ -127,11 +127,11 @@ def _host(x: torch.Tensor) -> np.ndarray:
 
 def main() -> None:
     """A row for each method."""
-    args = arguments(__doc__)
+    args = arguments(__doc__, choice=True)
     jax.config.update("jax_default_matmul_precision", "highest")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     size, repeats = (SMOKE, 1) if args.smoke else (FULL, 3)
-    rows = [row(name, size, repeats) for name in CASES]
+    rows = (row(name, size, repeats) for name in CASES if args.only in name)
     report("methods", args, rows, torch=torch.__version__)
 
 

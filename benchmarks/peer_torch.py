@@ -266,7 +266,7 @@ def main():
             row = partial(training_row, text, nets, count, times * epochs, setting)
             made[text] = row
     made["population_map_against_vmap"] = partial(population_row, 5 * epochs, setting)
-    rows = [row() for name, row in made.items() if args.only in name]
+    rows = (row() for name, row in made.items() if args.only in name)
     report("peer_torch", args, rows, torch=torch.__version__)
 
 
