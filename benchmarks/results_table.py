@@ -1,18 +1,24 @@
-"""The README's table of results from the summaries under benchmarks/results/.
+"""The results in README.md and docs/, from what is kept under benchmarks/results/.
 
-    python benchmarks/results_table.py          print it
-    python benchmarks/results_table.py --write  put it between the marks in README.md
+    python benchmarks/results_table.py          print the README's table
+    python benchmarks/results_table.py --write  fill in every document
 
-No figure of it is typed: a test compares the README with what this makes.
+Marks, <!-- NAME --> and <!-- /NAME -->, hold the table of NAME.md; those of `results`
+hold the README's, made from all summaries. No figure is typed: a test compares the
+documents with what this makes.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
+ROOT = HERE.parent
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKED = re.compile(
+    r"<!-- (?P<name>\w+) -->(?P<text>.*?)<!-- /(?P=name) -->", re.DOTALL
+)
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 
@@ -37,10 +43,16 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def in_readme() -> str:
-    """What stands between the marks in the README."""
-    text = README.read_text()
-    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
+def blocks(document: Path) -> dict[str, str]:
+    """What stands between the marks in a document, by name."""
+    return {m["name"]: m["text"].strip() for m in MARKED.finditer(document.read_text())}
+
+
+def made(name: str) -> str:
+    """What belongs between the marks of that name."""
+    if name == "results":
+        return table()
+    return (HERE / "results" / f"{name}.md").read_text().strip()
 
 
 def _cell(score: dict) -> str:
@@ -48,13 +60,18 @@ def _cell(score: dict) -> str:
 
 
 def main() -> None:
-    """Print the table or write it."""
+    """Print the table or write all blocks."""
     if "--write" not in sys.argv[1:]:
         print(table())
         return
-    text = README.read_text()
-    head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
-    README.write_text(f"{head}{BEGIN}\n{table()}\n{tail}")
+    for document in DOCUMENTS:
+        text = document.read_text()
+        document.write_text(MARKED.sub(_filled, text))
+
+
+def _filled(found: re.Match[str]) -> str:
+    name = found["name"]
+    return f"<!-- {name} -->\n{made(name)}\n<!-- /{name} -->"
 
 
 if __name__ == "__main__":
