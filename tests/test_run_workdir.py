@@ -66,6 +66,14 @@ def test_another_config_is_refused_with_the_keys_and_both_values(tmp_path):
     open_workdir(tmp_path, CONFIG).close()  # the refusal let go of the folder
 
 
+def test_a_key_that_an_older_record_lacks_stands_for_its_usual_value(tmp_path):
+    open_workdir(tmp_path, CONFIG).close()
+    usual = {"rho": 0.0}
+    with pytest.raises(InputError, match=r"with rho=0.0 \(now 0.1\)"):
+        open_workdir(tmp_path, CONFIG | {"rho": 0.1}, usual=usual)
+    open_workdir(tmp_path, CONFIG | {"rho": 0.0}, usual=usual).close()
+
+
 def test_many_differences_are_counted(tmp_path):
     open_workdir(tmp_path, {f"k{i}": 0 for i in range(9)}).close()
     with pytest.raises(InputError, match=r"k5=0 \(now 1\) and 3 more: go back"):

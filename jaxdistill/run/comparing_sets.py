@@ -33,7 +33,7 @@ from jaxdistill.run.judge import Candidate, Judge
 from jaxdistill.run.report import ROWS
 from jaxdistill.sampling import random_subset
 from jaxdistill.training import Examples, begin, of_split, train_epoch, train_network
-from jaxdistill.types import Params, Synthetic
+from jaxdistill.types import Params, Split, Synthetic
 
 DRAWN = ("random", "random_soft")  # a subset a network, as many as `eval.draws`
 RECORDED = ("el2n", "forgetting")
@@ -178,7 +178,7 @@ def training_record(judge: Judge) -> tuple[Array, Array]:
     keys = jax.random.split(jax.random.fold_in(judge.key, 4), s["seeds"])
     lr = jnp.asarray(real_lrs(judge)[0])
 
-    def one(key: Array, examples: Examples) -> tuple[Array, Array]:
+    def one(key: Array, train: Split, examples: Examples) -> tuple[Array, Array]:
         def epoch(carry, number):
             state, early = carry
             k = jax.random.fold_in(key, number + 1)
@@ -193,10 +193,13 @@ def training_record(judge: Judge) -> tuple[Array, Array]:
         (_, early), correct = jax.lax.scan(epoch, start, jnp.arange(recipe.epochs))
         return early, correct
 
-    examples = of_split(train, judge.pool.classes)
-    each = lambda key: one(key, examples)  # noqa: E731
-    mode = judge.population
-    return jax.jit(lambda keys: map_population(each, keys, mode=mode))(keys)
+    # The images come as arguments: what a function closes over, XLA would fold.
+    @jax.jit
+    def several(keys: Array, train: Split, examples: Examples) -> tuple[Array, Array]:
+        each = lambda k: one(k, train, examples)  # noqa: E731
+        return map_population(each, keys, mode=judge.population)
+
+    return several(keys, train, of_split(train, judge.pool.classes))
 
 
 def early_epoch(epochs: int) -> int:

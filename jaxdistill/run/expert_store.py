@@ -58,7 +58,8 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
         "precision": settings["precision"],
         "key": jax.random.key_data(loop.key).tolist(),
     }
-    with open_workdir(folder, record, said="experts.folder") as home:
+    new = {"balanced": False}  # in records since experts can be balanced
+    with open_workdir(folder, record, said="experts.folder", usual=new) as home:
         if not home.finished:
             for start in range(0, count, at_once):
                 ids = range(start, min(start + at_once, count))

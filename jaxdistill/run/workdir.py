@@ -94,10 +94,12 @@ def open_workdir(
     config: Mapping[str, Any],
     volatile: Collection[str] = (),
     said: str = "--workdir",
+    usual: Mapping[str, Any] | None = None,
 ) -> Workdir:
     """Make or resume a work folder for `config`; `volatile` dotted keys may change.
 
-    `said` is the flag or key that names the folder, for sentences about it.
+    `said` is the flag or key that names the folder, for sentences about it. `usual`
+    are values of dotted keys that records made before the key existed stand for.
     Raises `InputError`, and leaves the folder as it was, where it cannot be written, is
     in use, belongs to another config, or holds files of something else.
     """
@@ -110,7 +112,8 @@ def open_workdir(
         _lock(lock, path, said)
         for folder in (path, path / "synthetic", path / "figures", path / "eval"):
             remove_leftovers(folder)
-        notes = _write_record(path / "config.json", plain(config), volatile, said)
+        made = path / "config.json"
+        notes = _write_record(made, plain(config), volatile, said, usual or {})
     except BaseException:
         lock.close()
         raise
@@ -164,7 +167,11 @@ def _lock(file: BinaryIO, path: Path, said: str) -> None:
 
 
 def _write_record(
-    file: Path, config: dict[str, Any], volatile: Collection[str], said: str
+    file: Path,
+    config: dict[str, Any],
+    volatile: Collection[str],
+    said: str,
+    usual: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Compare with what the folder was made with, then write how it is run now."""
     now: dict[str, Any] = {
@@ -180,7 +187,8 @@ def _write_record(
         before = read_json(file)
         if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
             raise InputError(f"{file} is no run's record: choose another {said}")
-        changed = _differences(flatten(before["config"]), flatten(config))
+        was = {**usual, **flatten(before["config"])}
+        changed = _differences(was, flatten(config))
         _refuse_changed(file.parent, changed, volatile, said)
         packages = _differences(before.get("versions", {}), now["versions"])
         notes = (*changed.values(), *packages.values())
