@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.sampling import check_ipc, class_table
 from jaxdistill.standard import standardise
 from jaxdistill.types import Images, Logits, Network, Params, Split
@@ -158,10 +158,7 @@ def coreset(
 
     Raises `InputError` for another name.
     """
-    if name not in CORESETS:
-        raise InputError(
-            f"coreset={name!r} is unknown: choose one of {', '.join(CORESETS)}"
-        )
+    require_name("coreset", name, CORESETS)
     return CORESETS[name](features, labels, ipc, seed)
 
 

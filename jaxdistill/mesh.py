@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.types import Learner
 
 AXIS = "nets"
@@ -70,10 +70,7 @@ def map_update(learner: Learner, mesh: Mesh, engine: str = "shard_map") -> Calla
     `fed` has a leading axis of steps and a second one that is split over the devices;
     all the steps run in one compiled call. The old state is donated.
     """
-    if engine not in ENGINES:
-        raise InputError(
-            f"devices.map={engine!r} is not known: choose shard_map or pmap"
-        )
+    require_name("devices.map", engine, ENGINES)
     axis = AXIS if mesh.size > 1 or engine == "pmap" else None
 
     def several(state, resident, fed, steps, key):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import PyTree
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import require_name
 
 MODES = ("auto", "vmap", "map")
 
@@ -23,10 +23,7 @@ def map_population(fn: Callable, *stacked: PyTree, mode: str = "auto") -> PyTree
     `mode` is "vmap" (all at once), "map" (one after another) or "auto": "map" on CPUs,
     "vmap" elsewhere. Raises `InputError` for another mode.
     """
-    if mode not in MODES:
-        raise InputError(
-            f"devices.population={mode!r} is unknown: choose one of {', '.join(MODES)}"
-        )
+    require_name("devices.population", mode, MODES)
     if mode == "auto":
         mode = "map" if jax.default_backend() == "cpu" else "vmap"
     size = jax.tree.leaves(stacked)[0].shape[0]

@@ -329,13 +329,13 @@ def test_weights_start_within_the_bounds_of_their_fan_in():
     ("window", "stride", "padding"),
     [(3, 1, 3), (3, 2, 1), (1, 2, 0)],
 )
-def test_both_lowerings_agree_to_second_order(window, stride, padding):
+def test_all_lowerings_agree_to_second_order(window, stride, padding):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(2, 8, 7, 3))
     kernel, direction = rng.normal(size=(2, window, window, 3, 4))
 
     @partial(jax.jit, static_argnums=0)
-    def value_and_sweep(lowering, images, kernel):
+    def value_and_sweep(lowering, images, kernel, direction):
         def loss(images, kernel):
             y = conv(images, kernel, stride=stride, padding=padding, lowering=lowering)
             return jnp.sin(y).sum()
@@ -348,11 +348,15 @@ def test_both_lowerings_agree_to_second_order(window, stride, padding):
         return loss(images, kernel), first, jax.grad(slope, (0, 1))(images, kernel)
 
     with jax.enable_x64(True):
-        gemm, lax = (value_and_sweep(how, images, kernel) for how in ("gemm", "lax"))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), gemm, lax)
+        lax, *others = (
+            value_and_sweep(how, images, kernel, direction)
+            for how in ("lax", "gemm", "canonical")
+        )
+    for other in others:
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-10), other, lax)
 
 
-@pytest.mark.parametrize("lowering", ["gemm", "lax"])
+@pytest.mark.parametrize("lowering", ["gemm", "lax", "canonical"])
 def test_a_population_is_a_loop_over_networks(lowering):
     network = convnet((10, 10, 1), 3, width=4, depth=2, conv=lowering)
     keys = jax.random.split(jax.random.key(0), 2)

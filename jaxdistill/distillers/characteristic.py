@@ -35,7 +35,7 @@ from jaxtyping import Array, Float
 from jaxdistill.augment import augment_siamese
 from jaxdistill.distillers import classwise
 from jaxdistill.distillers.distribution import embed_in_parts
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.experts import Experts
 from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.population import map_population
@@ -220,11 +220,9 @@ def network_sampler(features: int, lr: float) -> Sampler:
 def _sampler(
     sampling: str, network: Network, image_shape: tuple | None, lr: float
 ) -> Sampler:
+    require_name("characteristic.sampling", sampling, ("normal", "network"))
     if sampling == "normal":
         return normal_sampler()
-    if sampling != "network":
-        known = "choose one of normal, network"
-        raise InputError(f"characteristic.sampling={sampling!r} is not known: {known}")
     if image_shape is None:
         raise InputError(
             "characteristic.image_shape=None leaves open how many features there are, "

@@ -86,10 +86,7 @@ def gradient_matching(
     """
     require_alone(network, "gradient")
     require_name("gradient.distance", distance, DISTANCES)
-    if train_on not in ("synthetic", "real"):
-        raise InputError(
-            f"gradient.train_on={train_on!r} is not known: choose synthetic or real"
-        )
+    require_name("gradient.train_on", train_on, ("synthetic", "real"))
     measure = DISTANCES[distance]
     one_hot = jnp.eye(classes)
     recipe = Recipe(inner_epochs, net_batch, 0.0, 0.0, 1.0, policy)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.networks.classic import alexnet as alexnet
 from jaxdistill.networks.classic import lenet as lenet
 from jaxdistill.networks.classic import mlp as mlp
@@ -29,10 +29,7 @@ def build(
     name: str, image_shape: tuple[int, int, int], classes: int, **settings: Any
 ) -> Network:
     """The network of a name; `InputError` for an unknown name or setting."""
-    if name not in NETWORKS:
-        raise InputError(
-            f"network.name={name!r} is not one of {', '.join(NETWORKS)}: choose one"
-        )
+    require_name("network.name", name, NETWORKS)
     known = settings_of(name)
     for key, value in settings.items():
         if key not in known:

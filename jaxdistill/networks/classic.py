@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxdistill.errors import require_name
 from jaxdistill.networks.layers import (
     ACTIVATIONS,
     NORMS,
@@ -25,7 +26,6 @@ from jaxdistill.networks.linen import (
     ImageShape,
     check,
     from_linen,
-    one_of,
     spell,
     too_small,
 )
@@ -119,7 +119,7 @@ def mlp(
 ) -> Network:
     """`depth` hidden layers of `width` units; `InputError` for impossible settings."""
     check(image_shape, classes, width=width, depth=depth)
-    one_of("activation", activation, ACTIVATIONS)
+    require_name("network.activation", activation, ACTIVATIONS)
     choices: dict[str, Any] = {"width": width, "depth": depth, "activation": activation}
     name = spell("mlp", image_shape, classes, **choices)
     return from_linen(Classifier(MLP(**choices), classes), image_shape, name)
@@ -140,7 +140,7 @@ def lenet(
     go further.
     """
     check(image_shape, classes, conv=conv)
-    one_of("start", start, STARTS)
+    require_name("network.start", start, STARTS)
     grey = grey_padding and image_shape[2] == 1
     _at_least(image_shape, 12 if grey else 16)
     choices: dict[str, Any] = {"grey": grey}

@@ -11,14 +11,13 @@ from typing import Any
 
 import flax.linen as nn
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.networks.layers import ACTIVATIONS, NORMS, POOLINGS, Conv, Norm, flatten
 from jaxdistill.networks.linen import (
     Classifier,
     ImageShape,
     check,
     from_linen,
-    one_of,
     spell,
 )
 from jaxdistill.types import Network
@@ -75,8 +74,8 @@ def convnet(
         width=width,
         depth=depth,
     )
-    one_of("activation", activation, ACTIVATIONS)
-    one_of("pooling", pooling, POOLINGS)
+    require_name("network.activation", activation, ACTIVATIONS)
+    require_name("network.pooling", pooling, POOLINGS)
     grey = grey_padding and image_shape[2] == 1
     side = min(image_shape[:2]) + (2 * (GREY_PADDING - 1) if grey else 0)
     if pooling != "none" and side >> depth < 1:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.networks.conv import LOWERINGS
 from jaxdistill.networks.layers import GROUPS, Dense
 from jaxdistill.types import Network
@@ -76,21 +76,13 @@ def check(
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             where = key if key == "classes" else f"network.{key}"
             raise InputError(f"{where}={value!r} must be a whole number of 1 or more")
-    one_of("conv", conv, LOWERINGS)
+    require_name("network.conv", conv, LOWERINGS)
     if norms:
-        one_of("norm", norm, norms)
+        require_name("network.norm", norm, norms)
     if norm == "group" and counts.get("width", GROUPS) % GROUPS:
         raise InputError(
             f"network.width={counts['width']} must be a multiple of {GROUPS} for "
             "network.norm='group': change either"
-        )
-
-
-def one_of(key: str, value: str, choices: Iterable[str]) -> None:
-    """Refuse a setting that is not among the choices."""
-    if value not in (known := tuple(choices)):
-        raise InputError(
-            f"network.{key}={value!r} is not one of {', '.join(known)}: choose one"
         )
 
 

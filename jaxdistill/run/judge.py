@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.evaluate import evaluator, subset_evaluator
 from jaxdistill.metrics import scores, summarise
 from jaxdistill.mosaic import decode
@@ -64,11 +64,7 @@ def require_settings(settings: Mapping[str, Any]) -> None:
     for key in ("every", "seeds", "final_seeds", "draws", "epochs", "full_epochs"):
         if settings[key] < 1:
             raise InputError(f"eval.{key}={settings[key]} must be at least 1")
-    if settings["select"] not in SELECTABLE:
-        raise InputError(
-            f"eval.select={settings['select']!r} is not a score: choose one of "
-            f"{', '.join(SELECTABLE)}"
-        )
+    require_name("eval.select", settings["select"], SELECTABLE)
     rates = settings["real_lrs"]
     if not rates or not all(isinstance(lr, int | float) and lr > 0 for lr in rates):
         raise InputError(
