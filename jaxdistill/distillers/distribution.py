@@ -54,8 +54,7 @@ def distribution_matching(
 ) -> Method:
     """Match the features of `nets` untrained networks, class by class; see the module.
 
-    Raises `InputError` for an unknown `distance` and for
-    batch norm.
+    Raises `InputError` for an unknown `distance` and for batch norm.
     """
     require_alone(network, "distribution")
     require_name("distribution.distance", distance, DISTANCES)
