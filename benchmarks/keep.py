@@ -2,8 +2,9 @@
 
     python benchmarks/keep.py WORKDIR NAME
 
-Summaries, tables and figures of a run, a comparison or a study. Folders of the machine
-it ran on are left out: they change no result.
+Summaries, tables and figures of a run, a comparison or a study, and the report of a
+parcel that lies in a run's folder. Folders of the machine it ran on are left out: they
+change no result.
 """
 
 import json
@@ -17,6 +18,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 KEPT = {
     "summary.json": ".json",
     "study.json": ".json",
+    "compress.json": "_compress.json",
     "table.csv": ".csv",
     "table.md": ".md",
     "report.md": ".md",
@@ -52,6 +54,8 @@ def _leave_out_folders(told: Any) -> None:
         for item in told:
             _leave_out_folders(item)
     if isinstance(told, dict):
+        if "workdir" in told:
+            told["workdir"] = ""
         for section, key in FOLDERS:
             if isinstance(part := told.get(section), dict) and key in part:
                 part[key] = ""

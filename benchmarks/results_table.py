@@ -3,9 +3,9 @@
     python benchmarks/results_table.py          print the README's table
     python benchmarks/results_table.py --write  fill in every document
 
-Marks, <!-- NAME --> and <!-- /NAME -->, hold the table of NAME.md; those of `results`
-hold the README's, made from all summaries. No figure is typed: a test compares the
-documents with what this makes.
+Marks, <!-- NAME --> and <!-- /NAME -->, hold the table of NAME.md; those of `TABLES`
+hold a block per summary, those that end in _compress what a parcel's report says. No
+figure is typed: a test compares the documents with what this makes.
 """
 
 import json
@@ -13,33 +13,46 @@ import re
 import sys
 from pathlib import Path
 
+from jaxdistill.run.shipping_report import told
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+RESULTS = HERE / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(
     r"<!-- (?P<name>\w+) -->(?P<text>.*?)<!-- /(?P=name) -->", re.DOTALL
 )
+# By mark: what a block is called, and its summary.
+TABLES = {
+    "results": {
+        "chest_xray, 10 per class": "mtt_chest_xray_ipc10",
+        "chest_xray, 20 per class": "mtt_chest_xray_ipc20",
+        "pneumoniamnist, 10 per class": "mtt_pneumoniamnist",
+    },
+    "soft_label_mnist": {
+        "10 images, learned labels": "soft_label_mnist_full",
+        "10 images, hard labels": "soft_label_mnist_hard",
+        "5 images, learned labels": "soft_label_mnist_five",
+    },
+}
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 
 
-def table() -> str:
+def table(name: str) -> str:
     """Markdown: a block per summary, a row per training set."""
     lines = [
-        "| data, images per class | trained on | images | accuracy | "
-        "balanced accuracy | AUC |",
+        "| run | trained on | images | accuracy | balanced accuracy | AUC |",
         "|---|---|---|---|---|---|",
     ]
-    for path in sorted((HERE / "results").glob("mtt_*.json")):
-        summary = json.loads(path.read_text())
-        config = summary["config"]
-        name = f"{config['data']['name']}, {config['ipc']}"
+    for title, file in TABLES[name].items():
+        summary = json.loads((RESULTS / f"{file}.json").read_text())
         for row in ROWS:
             cells = [_cell(summary[row][column]) for column in COLUMNS]
             images = f"{summary['protocol'][row]['images']:,}"
             words = row.replace("_", ", ")
-            lines.append(f"| {name} | {words} | {images} | {' | '.join(cells)} |")
-            name = ""
+            lines.append(f"| {title} | {words} | {images} | {' | '.join(cells)} |")
+            title = ""
     return "\n".join(lines)
 
 
@@ -50,9 +63,12 @@ def blocks(document: Path) -> dict[str, str]:
 
 def made(name: str) -> str:
     """What belongs between the marks of that name."""
-    if name == "results":
-        return table()
-    return (HERE / "results" / f"{name}.md").read_text().strip()
+    if name in TABLES:
+        return table(name)
+    if name.endswith("_compress"):
+        report = json.loads((RESULTS / f"{name}.json").read_text())
+        return told(report, tuple(report["class_names"]))
+    return (RESULTS / f"{name}.md").read_text().strip()
 
 
 def _cell(score: dict) -> str:
@@ -62,7 +78,7 @@ def _cell(score: dict) -> str:
 def main() -> None:
     """Print the table or write all blocks."""
     if "--write" not in sys.argv[1:]:
-        print(table())
+        print(table("results"))
         return
     for document in DOCUMENTS:
         text = document.read_text()

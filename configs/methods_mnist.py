@@ -11,12 +11,11 @@ class (20,000 networks, each once, for DM); evaluation of 1,000 epochs, 300 wher
 nothing is augmented (DC). DC begins from noise, DSA and DM from real images, which
 their sets then show: digits only.
 
-Reduced for two CPU cores is what ends in _small (dc_small, dc1_small): width 32; 1,000
-steps of DC and DSA, 2,000 of DM; 300 epochs. Different from the reference program,
-whose evaluation of DC on MNIST crops, scales and rotates: nothing is augmented. Not run
-to its end by this project.
+For a GPU; configs/compare_mnist.py is a size for two CPU cores. Different from the
+reference program, whose evaluation of DC on MNIST crops, scales and rotates: nothing is
+augmented. Not run by this project.
 
-jaxdistill distill --config=configs/methods_mnist.py:dsa_small --workdir=runs/dsa_small
+jaxdistill distill --config=configs/methods_mnist.py:dsa --workdir=runs/dsa_mnist
 """
 
 import ml_collections
@@ -24,14 +23,13 @@ import ml_collections
 from jaxdistill.run.defaults import defaults, smoke
 
 NAMES = ("dc", "dc1", "dsa", "dsa1", "dm", "dm1")
-MODES = ("full", *NAMES, *(f"{name}_small" for name in NAMES), "smoke")
+MODES = ("full", *NAMES, "smoke")
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """One of the protocols; `full` and `smoke` are those of dm."""
-    chosen = "dm" if mode in ("full", "smoke") else mode
-    name = chosen.removesuffix("_small")
-    method, small = name.removesuffix("1"), chosen.endswith("_small")
+    name = "dm" if mode in ("full", "smoke") else mode
+    method = name.removesuffix("1")
     c = defaults()
     c.ipc = 1 if name.endswith("1") else 10
     c.data.name = "mnist"
@@ -49,10 +47,6 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     if method == "dc":
         c.augment = "none"
         c.init.images = "noise"
-        c.eval.epochs = 300
-    if small:
-        c.network.width = 32
-        c.steps = 2000 if method == "dm" else 1000
         c.eval.epochs = 300
     c.eval.every = c.steps // 10
     c.eval.select = "accuracy"

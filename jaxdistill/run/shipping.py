@@ -51,6 +51,7 @@ def compress(
     _require_finite(received, pixels)
     report = {
         "file": out.name,
+        "class_names": source.pool.class_names,
         "pixels": pixels,
         "labels": labels,
         "bytes": sizes(learned, data),
