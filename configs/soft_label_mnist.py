@@ -22,7 +22,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c = defaults()
     c.method = "soft_label"
     c.ipc = 1
-    c.steps = 20_000
+    c.steps = {"hard": 8000, "five": 12_000}.get(mode, 20_000)
     c.augment = "none"
     c.data.name = "mnist"
     c.data.size = 28
@@ -37,13 +37,14 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.init.count = 5 if mode == "five" else 0
     # Gradients through the steps have a heavy tail: one of fifty times the usual size
     # would rule Adam's second moment for a thousand steps. Clipped near their median.
-    c.optimizer.images = {"name": "adam", "lr": 0.02, "momentum": 0.5, "clip": 0.12}
+    images, labels = (0.3, 0.6) if mode == "five" else (0.12, 0.04)
+    adam = {"name": "adam", "lr": 0.02, "momentum": 0.5}
+    c.optimizer.images = adam | {"clip": images}
     c.optimizer.lr = {"name": "adam", "lr": 0.01, "momentum": 0.5, "clip": 0.3}
     c.optimizer.decay = "cosine"
     if mode != "hard":
         c.init.label_margin = 3.0  # not yet saturated, so that labels can move
-        labels = {"name": "adam", "lr": 0.02, "momentum": 0.5, "clip": 0.04}
-        c.optimizer.labels = labels
+        c.optimizer.labels = adam | {"clip": labels}
     c.eval.every = 500
     c.eval.seeds = 1  # of one start, whatever the seed
     c.eval.select = "accuracy"
