@@ -2,9 +2,9 @@
 
     python benchmarks/keep.py WORKDIR NAME
 
-Summaries, tables and figures of a run, a comparison or a study, and the report of a
-parcel that lies in a run's folder. Folders of the machine it ran on are left out: they
-change no result.
+Summaries, tables and figures of a run, a comparison, a study or a prediction, and the
+report of a parcel that lies in a run's folder. Folders of the machine it ran on are
+left out: they change no result.
 """
 
 import json
@@ -18,24 +18,27 @@ RESULTS = Path(__file__).resolve().parent / "results"
 KEPT = {
     "summary.json": ".json",
     "study.json": ".json",
+    "predict.json": ".json",
     "compress.json": "_compress.json",
     "table.csv": ".csv",
     "table.md": ".md",
     "report.md": ".md",
+    "predict.md": ".md",
     "points.csv": ".csv",
     "figures/distilled.png": ".png",
     "figures/comparison.png": ".png",
     "figures/relation.png": ".png",
     "figures/progress.png": "_progress.png",
 }
+PATHS = ("workdir", "study")
 FOLDERS = (("experts", "folder"), ("data", "root"), ("data", "path"))
 
 
 def main(workdir: Path, name: str) -> None:
     """Copy what the folder has of `KEPT`, without folders in its configurations."""
     found = [file for file in KEPT if (workdir / file).is_file()]
-    if not {"summary.json", "study.json"} & set(found):
-        sys.exit(f"{workdir} holds no summary.json and no study.json: finish its run")
+    if not {"summary.json", "study.json", "predict.json"} & set(found):
+        sys.exit(f"{workdir} holds no summary of a finished command: run it to its end")
     RESULTS.mkdir(exist_ok=True)
     for file in found:
         kept = RESULTS / f"{name}{KEPT[file]}"
@@ -44,6 +47,11 @@ def main(workdir: Path, name: str) -> None:
             _leave_out_folders(told)
             text = json.dumps(told, indent=1, ensure_ascii=False)
             kept.write_text(text + "\n")
+        elif kept.suffix == ".md":
+            text = (workdir / file).read_text()
+            for figure in found:  # lies beside the text here
+                text = text.replace(f"({figure})", f"({name}{KEPT[figure]})")
+            kept.write_text(text)
         else:
             shutil.copy(workdir / file, kept)
 
@@ -54,8 +62,9 @@ def _leave_out_folders(told: Any) -> None:
         for item in told:
             _leave_out_folders(item)
     if isinstance(told, dict):
-        if "workdir" in told:
-            told["workdir"] = ""
+        for key in PATHS:
+            if isinstance(told.get(key), str):
+                told[key] = ""
         for section, key in FOLDERS:
             if isinstance(part := told.get(section), dict) and key in part:
                 part[key] = ""

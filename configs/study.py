@@ -30,7 +30,7 @@ METHODS = {
         "eval.every": 50,
     },
 }
-FILMS = {"data.name": "phantom", "data.size": 32, "data.train": 1000}
+FILMS = {"data.name": "phantom", "data.size": 32, "data.train": 1200}
 DEEPER = {"name": "convnet", "width": 32, "depth": 4, "norm": "instance"}
 SETS = {
     "pneumoniamnist": {"data.name": "pneumoniamnist", "data.size": 28},
