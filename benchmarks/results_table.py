@@ -31,8 +31,6 @@ TABLES = {
     },
     "soft_label_mnist": {
         "10 images, learned labels": "soft_label_mnist_full",
-        "10 images, hard labels": "soft_label_mnist_hard",
-        "5 images, learned labels": "soft_label_mnist_five",
     },
 }
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
