@@ -31,6 +31,7 @@ TABLES = {
     },
     "soft_label_mnist": {
         "10 images, learned labels": "soft_label_mnist_full",
+        "10 images, hard labels": "soft_label_mnist_hard",
     },
 }
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
