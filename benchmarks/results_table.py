@@ -31,6 +31,7 @@ TABLES = {
     },
     "soft_label_mnist": {
         "10 images, learned labels": "soft_label_mnist_full",
+        "5 images, learned labels": "soft_label_mnist_five",
         "10 images, hard labels": "soft_label_mnist_hard",
     },
 }
