@@ -61,7 +61,7 @@ def main():
         rows += measure(ways, f"{steps}_steps", shape, repeats)
     lowerings = {
         how: (convnet(shape, CLASSES, **size, conv=how), 2)
-        for how in ("canonical", "gemm", "lax")
+        for how in ("canonical", "gemm", "lax", "winograd")
     }
     rows += measure(lowerings, "2_steps", shape, repeats)
     report("unroll", args, rows)

@@ -2,8 +2,8 @@
 
 Between two convolutions a network only reads and writes activations. On a CPU those of
 a whole batch go through main memory, those of a few images stay in the second-level
-cache: an epoch of a ConvNet of width 32 in batches of 128 takes 0.6 of the time in
-parts of 8, and a twentieth of the memory (`benchmarks/microbatch.py`), more where other
+cache: an epoch of a ConvNet of width 32 in batches of 128 takes 0.7 of the time in
+parts of 16, and a tenth of the memory (`benchmarks/microbatch.py`), more where other
 work shares the memory's bandwidth. An accelerator takes the whole batch at once.
 
 Parts have equal sizes, so that the mean of their means is the mean; only networks that
@@ -21,7 +21,7 @@ from jaxtyping import PyTree
 
 from jaxdistill.types import Network
 
-CACHE = 2**20  # bytes of one activation; several live in 2 MB of second-level cache
+CACHE = 5 * 2**19  # bytes of one activation; larger parts spill, smaller ones are slow
 # Parts that are written out side by side: the element-wise work of one, on one core,
 # then overlaps the products of another. A tenth of the time, for a longer compilation.
 FEW = 5

@@ -327,7 +327,7 @@ def test_weights_start_within_the_bounds_of_their_fan_in():
 
 @pytest.mark.parametrize(
     ("window", "stride", "padding"),
-    [(3, 1, 3), (3, 2, 1), (1, 2, 0)],
+    [(3, 1, 3), (3, 1, 1), (3, 2, 1), (1, 2, 0)],
 )
 def test_all_lowerings_agree_to_second_order(window, stride, padding):
     rng = np.random.default_rng(0)
@@ -350,13 +350,28 @@ def test_all_lowerings_agree_to_second_order(window, stride, padding):
     with jax.enable_x64(True):
         lax, *others = (
             value_and_sweep(how, images, kernel, direction)
-            for how in ("lax", "gemm", "canonical")
+            for how in ("lax", "gemm", "canonical", "winograd")
         )
     for other in others:
         jax.tree.map(partial(np.testing.assert_allclose, atol=1e-10), other, lax)
 
 
-@pytest.mark.parametrize("lowering", ["gemm", "lax", "canonical"])
+@pytest.mark.parametrize("size", [(2, 16, 16, 128), (3, 9, 6, 64)])
+def test_winograd_rounds_no_worse_than_float32_does(size):
+    rng = np.random.default_rng(0)
+    images, kernel = rng.normal(size=size), rng.normal(size=(3, 3, size[-1], 64))
+    with jax.enable_x64(True):
+        exact = conv(jnp.asarray(images), jnp.asarray(kernel), padding=1)
+        scale = np.sqrt(9 * size[-1])  # of a sum of so many unit normal products
+    short = jnp.asarray(images, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    with jax.default_matmul_precision("highest"):
+        for lowering in ("gemm", "winograd"):
+            y = conv(*short, padding=1, lowering=lowering)
+            error = np.sqrt(np.mean((y - np.asarray(exact)) ** 2)) / scale
+            assert error < 1e-6, lowering
+
+
+@pytest.mark.parametrize("lowering", ["gemm", "lax", "canonical", "winograd"])
 def test_a_population_is_a_loop_over_networks(lowering):
     network = convnet((10, 10, 1), 3, width=4, depth=2, conv=lowering)
     keys = jax.random.split(jax.random.key(0), 2)

@@ -1,8 +1,10 @@
-"""The k x k convolution in three lowerings, each differentiable to any order.
+"""The k x k convolution in four lowerings, each differentiable to any order.
 
 "lax" is XLA's own, with JAX's derivatives. "gemm" is one product of shifted slices,
 which a population of networks turns into a batched product. "canonical" is XLA's own
 with derivatives that stay on its fast path for CPUs (stride 1; others go to "gemm").
+"winograd" has less than half the products for windows of 3 and stride 1 (others go to
+"canonical"). "auto" takes the fastest that was measured on the backend.
 """
 
 import jax
@@ -11,11 +13,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdistill.networks.canonical import canonical_conv
+from jaxdistill.networks.winograd import winograd_conv
 
-# `auto` by backend. CPU: measured, `benchmarks/unroll.py`. Others: XLA's own until a
-# measurement on the device says otherwise.
-DEFAULT_LOWERING = {"cpu": "canonical"}
-LOWERINGS = ("auto", "canonical", "gemm", "lax")
+FEW, MANY = 32, 64  # channels on either side; `benchmarks/unroll.py`
+LOWERINGS = ("auto", "canonical", "gemm", "lax", "winograd")
 
 
 def conv(
@@ -28,11 +29,27 @@ def conv(
 ) -> Float[Array, "n oh ow o"]:
     """Cross-correlation, with `padding` zeros on every side of the images."""
     if lowering == "auto":
-        lowering = DEFAULT_LOWERING.get(jax.default_backend(), "lax")
+        lowering = _fastest(kernel)
     dtype = jnp.result_type(images, kernel)
     images, kernel = images.astype(dtype), kernel.astype(dtype)
-    lower = {"canonical": _canonical, "gemm": _gemm, "lax": _lax}[lowering]
+    lower = {
+        "canonical": _canonical,
+        "gemm": _gemm,
+        "lax": _lax,
+        "winograd": _winograd,
+    }[lowering]
     return lower(images, kernel, stride, padding)
+
+
+def _fastest(kernel: Array) -> str:
+    # Other backends: XLA's own until a measurement on the device says otherwise.
+    if jax.default_backend() != "cpu":
+        return "lax"
+    *window, channels, out = kernel.shape
+    if max(channels, out) < FEW:
+        return "gemm"
+    wide = min(channels, out) >= MANY and window == [3, 3]
+    return "winograd" if wide else "canonical"
 
 
 def _lax(images: Array, kernel: Array, stride: int, padding: int) -> Array:
@@ -53,6 +70,13 @@ def _canonical(images: Array, kernel: Array, stride: int, padding: int) -> Array
     inside = min(padding, *((size - 1) // 2 for size in kernel.shape[:2]))
     images = _pad(images, padding - inside)
     return canonical_conv(images, kernel, (inside, inside))
+
+
+def _winograd(images: Array, kernel: Array, stride: int, padding: int) -> Array:
+    if stride > 1 or kernel.shape[:2] != (3, 3):
+        return _canonical(images, kernel, stride, padding)
+    inside = min(padding, 2)
+    return winograd_conv(_pad(images, padding - inside), kernel, inside)
 
 
 def _gemm(images: Array, kernel: Array, stride: int, padding: int) -> Array:

@@ -1,0 +1,66 @@
+"""Products of two arrays as primitives whose derivatives are products of our own.
+
+JAX differentiates what a function is made of. Where the fast way to compute a product
+has slow derivatives, and the derivatives have fast ways of their own, the product is
+one primitive: JAX then asks for each operand's cotangent, which is a product again, and
+so to any order.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array
+
+
+def bilinear(
+    name: str,
+    compute: Callable[..., Array],
+    left: Callable[..., Array],
+    right: Callable[..., Array],
+    *,
+    folds: bool = False,
+) -> Callable[..., Array]:
+    """`compute(a, b, **static)`, differentiable to any order.
+
+    `left(ct, a, b, **static)` and `right` give the cotangents of `a` and `b` and may
+    not touch the operand that they stand for. A stack of operands is taken one by one;
+    with `folds`, a stack of `a` alone is one longer `a`.
+    """
+    primitive = Primitive(name)
+
+    def bind(a: Array, b: Array, **static) -> Array:
+        return primitive.bind(a, b, **static)
+
+    def abstract(a, b, **static):
+        out = jax.eval_shape(lambda a, b: compute(a, b, **static), a, b)
+        return jax.core.ShapedArray(out.shape, out.dtype)
+
+    def batched(operands, axes, **static):
+        a, b = (
+            x if axis is None else jnp.moveaxis(x, axis, 0)
+            for x, axis in zip(operands, axes, strict=True)
+        )
+        if axes[1] is None and folds:
+            y = bind(a.reshape(-1, *a.shape[2:]), b, **static)
+            return y.reshape(*a.shape[:2], *y.shape[1:]), 0
+        if axes[1] is None:
+            return lax.map(lambda a: bind(a, b, **static), a), 0
+        if axes[0] is None:
+            return lax.map(lambda b: bind(a, b, **static), b), 0
+        return lax.map(lambda ab: bind(*ab, **static), (a, b)), 0
+
+    def lowered(a, b, **static):
+        return compute(a, b, **static)
+
+    primitive.def_impl(
+        lambda a, b, **static: jax.jit(lambda a, b: compute(a, b, **static))(a, b)
+    )
+    primitive.def_abstract_eval(abstract)
+    ad.defbilinear(primitive, left, right)
+    batching.primitive_batchers[primitive] = batched
+    mlir.register_lowering(primitive, mlir.lower_fun(lowered, multiple_results=False))
+    return bind
