@@ -105,12 +105,12 @@ def np_mlp(p, x):
     return x
 
 
-def np_lenet(p, x):
+def np_lenet(p, x, act=relu, pool=np.max):
     for i, padding in enumerate((2, 0)):
-        x = np_pool(relu(np_conv(x, p[f"Conv_{i}"], padding=padding)), np.max)
+        x = np_pool(act(np_conv(x, p[f"Conv_{i}"], padding=padding)), pool)
     x = flat(x)
     for i in range(2):
-        x = relu(np_dense(x, p[f"Dense_{i}"]))
+        x = act(np_dense(x, p[f"Dense_{i}"]))
     return x
 
 
@@ -239,6 +239,11 @@ def test_convnet_choices_equal_numpy(activation, pooling, options):
     choices = {"activation": activation, "pooling": pooling, "grey_padding": False}
     network = convnet((9, 8, 1), 4, width=4, depth=2, **choices)
     assert_equals_reference(network, np_convnet, (9, 8, 1), first=1, **options)
+
+
+def test_smooth_lenet_equals_numpy():
+    network = lenet((28, 28, 1), 4, activation="tanh", pooling="avg")
+    assert_equals_reference(network, np_lenet, (28, 28, 1), act=np.tanh, pool=np.mean)
 
 
 # ---- sizes and starts ----------------------------------------------------------------
@@ -384,6 +389,16 @@ def test_a_population_is_a_loop_over_networks(lowering):
         np.testing.assert_allclose(logits[i], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_lenet_is_named_by_what_is_not_usual():
+    usual = lenet((28, 28, 1), 10)
+    assert usual.name == lenet((28, 28, 1), 10, activation="relu", pooling="max").name
+    smooth = lenet((28, 28, 1), 10, activation="tanh", pooling="avg")
+    assert "tanh" in smooth.name
+    assert "avg" in smooth.name
+    with pytest.raises(InputError, match="none"):
+        lenet((28, 28, 1), 10, pooling="none")
+
+
 def test_the_lowering_changes_neither_weights_nor_name():
     a, b = (convnet(SHAPE, 2, width=4, conv=how) for how in ("gemm", "lax"))
     assert a.name == b.name
@@ -429,7 +444,7 @@ def test_names_tell_apart_whatever_shapes_a_network():
             {"norm": "group", "width": 6},
             ["network.width=6", "multiple of 4"],
         ),
-        ("convnet", {"activation": "tanh"}, ["network.activation='tanh'", "relu"]),
+        ("convnet", {"activation": "cube"}, ["network.activation='cube'", "relu"]),
         ("convnet", {"pooling": "min"}, ["network.pooling='min'", "avg"]),
         ("convnet", {"conv": "fft"}, ["network.conv='fft'", "gemm"]),
         ("vgg11", {"grey_padding": False}, ["data.size", "28 x 28", "32 x 32"]),

@@ -14,6 +14,7 @@ from jaxdistill.errors import require_name
 from jaxdistill.networks.layers import (
     ACTIVATIONS,
     NORMS,
+    POOLINGS,
     STARTS,
     Conv,
     Dense,
@@ -51,21 +52,24 @@ class MLP(nn.Module):
 
 
 class LeNet(nn.Module):
-    """Two 5 x 5 convolutions with maximum pooling, two dense layers."""
+    """Two 5 x 5 convolutions with pooling, two dense layers."""
 
     grey: bool
     conv: str
     start: str
+    activation: str
+    pooling: str
 
     @nn.compact
     def __call__(self, x):
         """Features of images."""
         shared: dict[str, Any] = {"lowering": self.conv, "start": self.start}
+        active, pool = ACTIVATIONS[self.activation], POOLINGS[self.pooling]
         for width, padding in ((6, 2 if self.grey else 0), (16, 0)):
-            x = max_pool(nn.relu(Conv(width, 5, padding=padding, **shared)(x)))
+            x = pool(active(Conv(width, 5, padding=padding, **shared)(x)))
         x = flatten(x)
         for width in (120, 84):
-            x = nn.relu(Dense(width, start=self.start)(x))
+            x = active(Dense(width, start=self.start)(x))
         return x
 
 
@@ -132,22 +136,36 @@ def lenet(
     grey_padding: bool = True,
     conv: str = "auto",
     start: str = "torch",
+    activation: str = "relu",
+    pooling: str = "max",
 ) -> Network:
-    """LeNet with ReLU and maximum pooling; `InputError` for images it cannot take.
+    """LeNet; `InputError` for images it cannot take.
 
-    `start` says how its layers start: "torch" as PyTorch does, "xavier" with the larger
-    normal numbers of Glorot and Bengio (2010, eq. 12), from which a few gradient steps
-    go further.
+    Its defaults are those of the distillation literature. With `activation="tanh"` and
+    `pooling="avg"` it is smooth, as in LeCun et al. 1998, section II.B (there the tanh
+    is scaled and the means have weights). `start` says how its layers start: "torch" as
+    PyTorch does, "xavier" with the larger normal numbers of Glorot and Bengio (2010,
+    eq. 12), from which a few gradient steps go further.
     """
     check(image_shape, classes, conv=conv)
-    require_name("network.start", start, STARTS)
+    choices: dict[str, Any] = {
+        "start": start,
+        "activation": activation,
+        "pooling": pooling,
+    }
+    allowed = {
+        "start": STARTS,
+        "activation": ACTIVATIONS,
+        "pooling": [name for name in POOLINGS if name != "none"],
+    }
+    usual = {"start": "torch", "activation": "relu", "pooling": "max"}
+    for key, value in choices.items():
+        require_name(f"network.{key}", value, allowed[key])
     grey = grey_padding and image_shape[2] == 1
     _at_least(image_shape, 12 if grey else 16)
-    choices: dict[str, Any] = {"grey": grey}
-    if start != "torch":
-        choices["start"] = start
-    name = spell("lenet", image_shape, classes, **choices)
-    body = LeNet(grey, conv, start)
+    said = {key: value for key, value in choices.items() if value != usual[key]}
+    name = spell("lenet", image_shape, classes, grey=grey, **said)
+    body = LeNet(grey, conv, **choices)
     return from_linen(Classifier(body, classes, start=start), image_shape, name)
 
 

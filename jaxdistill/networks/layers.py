@@ -24,6 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "leaky": lambda x: jax.nn.leaky_relu(x, 0.01),
     "swish": jax.nn.swish,
+    "tanh": jnp.tanh,
 }
 
 
