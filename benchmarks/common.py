@@ -20,7 +20,10 @@ def arguments(doc: str, *, choice: bool = False) -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, for tests")
     parser.set_defaults(only="")
     if choice:
-        parser.add_argument("--only", help="the rows with this in their name alone")
+        parser.add_argument(
+            "--only",
+            help="the rows with this in their name; those in the file of --json stay",
+        )
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser.parse_args()
 
@@ -75,19 +78,34 @@ def report(benchmark: str, args: argparse.Namespace, rows: Iterable[dict], **ver
         "benchmark": benchmark,
         "device": device(),
         "versions": known,
-        "command": f"python benchmarks/{benchmark}.py"
-        + " --smoke" * args.smoke
-        + f" --only={args.only}" * bool(args.only),
+        "command": f"python benchmarks/{benchmark}.py" + " --smoke" * args.smoke,
         "rows": [],
     }
     print(f"{benchmark} on {record['device']}", flush=True)
+    if args.only and args.json and args.json.exists():
+        record = _others(json.loads(args.json.read_text()), record)
     for row in rows:
-        record["rows"].append(row)
+        record["rows"] = [*_without(record["rows"], row["name"]), row]
         fields = (f"{key} {_short(value)}" for key, value in row.items())
         print("  ".join(field.removeprefix("name ") for field in fields), flush=True)
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _others(before: dict, record: dict) -> dict:
+    """The rows of an earlier run of the same benchmark on the same machine."""
+    for key in ("benchmark", "device", "versions", "command"):
+        if before[key] != record[key]:
+            raise SystemExit(
+                f"--json holds {key} {before[key]}, this is {record[key]}: "
+                "name another file"
+            )
+    return before
+
+
+def _without(rows: list[dict], name: str) -> list[dict]:
+    return [row for row in rows if row["name"] != name]
 
 
 def device() -> str:

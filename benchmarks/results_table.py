@@ -4,8 +4,9 @@
     python benchmarks/results_table.py --write  fill in every document
 
 Marks, <!-- NAME --> and <!-- /NAME -->, hold the table of NAME.md; those of `TABLES`
-hold a block per summary, those that end in _compress what a parcel's report says. No
-figure is typed: a test compares the documents with what this makes.
+hold a block per summary, those that end in _compress what a parcel's report says, those
+that end in _cpu the rows of a benchmark. No figure is typed: a test compares the
+documents with what this makes.
 """
 
 import json
@@ -68,7 +69,37 @@ def made(name: str) -> str:
     if name.endswith("_compress"):
         report = json.loads((RESULTS / f"{name}.json").read_text())
         return told(report, tuple(report["class_names"]))
+    if name.endswith("_cpu"):
+        return measured(json.loads((RESULTS / f"{name}.json").read_text()))
     return (RESULTS / f"{name}.md").read_text().strip()
+
+
+def measured(record: dict) -> str:
+    """Markdown of a benchmark: its command, device and versions, and its rows."""
+    columns = list(dict.fromkeys(key for row in record["rows"] for key in row))
+    cells = [[_shown(key, row.get(key)) for key in columns] for row in record["rows"]]
+    heads = [key.replace("_", " ").replace("bytes", "MB") for key in columns]
+    versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
+    lines = [
+        f"`{record['command']}`: {record['device']}; {versions}.",
+        "",
+        *(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *cells)),
+    ]
+    return "\n".join(lines)
+
+
+def _shown(key: str, value) -> str:
+    if value is None:
+        return ""
+    if "bytes" in key:
+        return f"{value / 1e6:.1f}"
+    if "error" in key:
+        return f"{value:.0e}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if "per_second" in key:
+        return f"{value:,.0f}"
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def _cell(score: dict) -> str:

@@ -34,8 +34,10 @@ def microbatch(network: Network, image_shape: tuple[int, ...], batch: int) -> in
         return batch
     params = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    most = _largest(jax.make_jaxpr(network.apply)(params, image).jaxpr)
-    fit = max(1, CACHE // most)
+    jaxpr = jax.make_jaxpr(network.apply)(params, image)
+    # Every part transforms the kernels of such convolutions anew: fewer parts then.
+    limit = 2 * CACHE if "winograd_conv" in str(jaxpr) else CACHE
+    fit = max(1, limit // _largest(jaxpr.jaxpr))
     return max(size for size in range(1, min(fit, batch) + 1) if batch % size == 0)
 
 
