@@ -33,7 +33,9 @@ TABLES = {
     "soft_label_mnist": {
         "10 images, learned labels": "soft_label_mnist_full",
         "5 images, learned labels": "soft_label_mnist_five",
-        "10 images, hard labels": "soft_label_mnist_hard",
+        "10 images, learned labels, ReLU": "soft_label_mnist_full_relu",
+        "5 images, learned labels, ReLU": "soft_label_mnist_five_relu",
+        "10 images, hard labels, ReLU": "soft_label_mnist_hard_relu",
     },
 }
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
