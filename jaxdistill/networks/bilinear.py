@@ -7,6 +7,7 @@ so to any order.
 """
 
 from collections.abc import Callable
+from inspect import signature
 
 import jax
 import jax.numpy as jnp
@@ -53,14 +54,10 @@ def bilinear(
             return lax.map(lambda b: bind(a, b, **static), b), 0
         return lax.map(lambda ab: bind(*ab, **static), (a, b)), 0
 
-    def lowered(a, b, **static):
-        return compute(a, b, **static)
-
-    primitive.def_impl(
-        lambda a, b, **static: jax.jit(lambda a, b: compute(a, b, **static))(a, b)
-    )
+    static_names = tuple(signature(compute).parameters)[2:]
+    primitive.def_impl(jax.jit(compute, static_argnames=static_names))
     primitive.def_abstract_eval(abstract)
     ad.defbilinear(primitive, left, right)
     batching.primitive_batchers[primitive] = batched
-    mlir.register_lowering(primitive, mlir.lower_fun(lowered, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
     return bind

@@ -88,7 +88,7 @@ def _image_tiles(images: Array, padding: int, output: tuple[int, int]) -> Grid:
 
 
 def _both_ways(matrix: np.ndarray, places: Grid) -> Grid:
-    """`matrix @ places @ matrix.T`, with the zeros and ones left out of the sums."""
+    """`matrix @ places @ matrix.T`, with the zeros left out of the sums."""
     half = [_sums(matrix, row) for row in places]
     columns = [_sums(matrix, column) for column in zip(*half, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]
