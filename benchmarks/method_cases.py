@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill.distillers import characteristic, kernel, trajectory
-from jaxdistill.distillers.classwise import class_keys
 from jaxdistill.distillers.distribution import distribution_matching
 from jaxdistill.distillers.gradient import gradient_matching
 from jaxdistill.distillers.soft_label import soft_label
@@ -84,11 +83,9 @@ def make_problem(case: Case, network: Network, size: Size) -> Problem:
     return Problem(*nets, Synthetic(images, logits, raw_lr), real)
 
 
-def drawn(number: int, shape: tuple[int, int]) -> jax.Array:
-    """The frequencies that `characteristic` draws for a class in `outer_step`."""
-    return jax.random.normal(
-        jax.random.split(class_keys(step_key(), CLASSES)[number])[1], shape
-    )
+def drawn(shape: tuple[int, int]) -> jax.Array:
+    """The frequencies that `characteristic` draws in `outer_step`."""
+    return jax.random.normal(jax.random.split(step_key())[1], shape)
 
 
 def step_key() -> jax.Array:

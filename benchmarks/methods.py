@@ -6,8 +6,8 @@ the set are left out on both sides. One network, ConvNet 128x3 without grey padd
 32x32x1 images of ten classes, of each ten synthetic and 64 real ones, which `kernel`
 and `soft_label` see as one batch of 640. `gradient` trains 50 epochs, `soft_label`
 takes 30 inner steps of ten images, `trajectory` 5 of the whole set (`peer_torch.py` has
-long ones). Networks are handed to both sides; each draws its own 4096 frequencies a
-class for `characteristic`.
+long ones). Networks are handed to both sides; each draws its own frequencies for
+`characteristic`: 4096 that serve every class here, 4096 a class, as published, there.
 
 Before anything is timed, loss, gradients and what training changed agree in float64, on
 fewer images. The error in float32 is at full size, on frequencies drawn alike.
@@ -80,7 +80,8 @@ def to_peer(problem: Problem, size: Size, last: int) -> Inputs:
     side = last * last
 
     def draw(number: int, features: int) -> torch.Tensor:
-        ours = np.asarray(drawn(number, (size.frequencies, features)))
+        del number  # ours serve every class
+        ours = np.asarray(drawn((size.frequencies, features)))
         # Features lie channels first there, last here.
         swapped = ours.reshape(len(ours), side, -1).transpose(0, 2, 1)
         return peer.tensor(swapped.reshape(ours.shape))

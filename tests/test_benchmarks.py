@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,27 @@ def test_a_batch_in_parts_trains_as_the_whole(tmp_path):
     assert "whole_batch" in rows
     assert any(name.startswith("parts_of_") for name in rows)
     assert all(row["relative_error"] < 1e-4 for row in rows.values())
+
+
+def test_one_row_again_keeps_the_others_and_another_machine_is_refused(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    report = importlib.import_module("common").report
+    file = tmp_path / "rows.json"
+    read = lambda: json.loads(file.read_text())  # noqa: E731
+    some = lambda only: Namespace(smoke=True, json=file, only=only)  # noqa: E731
+    rows = [{"name": "hard", "seconds": 1.0}, {"name": "soft", "seconds": 2.0}]
+    slower = rows[1] | {"seconds": 3.0}
+
+    report("some", some(""), rows)
+    first = read()
+    assert first["rows"] == rows
+    report("some", some("soft"), [slower])
+    assert read() == first | {"rows": [rows[0], slower]}
+
+    text = json.dumps(first | {"device": "another"})
+    file.write_text(text)
+    with pytest.raises(SystemExit, match="--json holds device another, this is"):
+        report("some", some("soft"), [slower])
+    assert file.read_text() == text

@@ -6,8 +6,8 @@
 with P(t) = mean exp(i <t, f>) over the features f of real images, each of length 1, and
 Q(t) that of synthetic ones, t ~ N(0, I), a the weight of amplitudes, b that of phases.
 
-    repeat: an expert, a point between its start and its end, frequencies t, one
-            augmentation for both sides of a class (siamese)
+    repeat: an expert, a point between its start and its end, frequencies t for all
+            classes, one augmentation for both sides of a class (siamese)
             move the images by the gradient of L, the final network's error included
             sampling="network": move psi, which makes t of noise, up the gradient of C
 
@@ -18,9 +18,11 @@ The sampling network is a reconstruction: t = z + V tanh(U z), z ~ N(0, I), V = 
 first, scaled to a mean square of 1, that of N(0, I). Without a bound on their length
 the highest frequencies would win: they tell any two finite samples apart.
 
-Different from the reference program: one step for all classes, whose losses add up, not
-one after another; several networks a step; the calibrating network is the end of the
-same expert, and sees images without augmentation; validation chooses the iterate.
+Different from the reference program: one step for all classes, whose losses add up and
+share their frequencies, not one after another with new ones (a class sees t ~ N(0, I)
+either way, so that the expected gradient is the same); several networks a step; the
+calibrating network is the end of the same expert, and sees images without augmentation;
+validation chooses the iterate.
 """
 
 from collections.abc import Callable
@@ -115,32 +117,33 @@ def characteristic_matching(
         params = sampler.init(key)
         return SamplerState(params, sampler.optimiser.init(params))
 
-    def of_class(net: Params, psi: Params, real, fake, key):
-        k_augment, k_draw = jax.random.split(key)
-        r = embed_in_parts(network, net, augment_siamese(real, k_augment, policy))
-        s = network.embed(net, augment_siamese(fake, k_augment, policy))
-        r, s = jax.lax.stop_gradient(unit_rows(r)), unit_rows(s)
-
-        def measure(psi: Params, s: Features) -> Scalar:
-            t = sampler.draw(psi, k_draw, (frequencies, s.shape[1]))
-            return SCALE * discrepancy(r, s, t, (amplitude, phase))
-
-        # Only the frequencies depend on psi: its gradient needs no network.
-        return measure(psi, s), jax.grad(measure)(psi, jax.lax.stop_gradient(s))
+    def features(net: Params, real, fake, key):
+        r = embed_in_parts(network, net, augment_siamese(real, key, policy))
+        s = network.embed(net, augment_siamese(fake, key, policy))
+        return jax.lax.stop_gradient(unit_rows(r)), unit_rows(s)
 
     def loss(synthetic, inner, batch, key):
         images = classwise.by_class(synthetic.images, classes)
         labels = jax.nn.softmax(synthetic.logits)
+        k_augment, k_draw = jax.random.split(key)
+        keys = classwise.class_keys(k_augment, classes)
 
         def of_net(net: Nets):
             # One class after another, on any backend: each brings a large batch.
-            matched, ascent = jax.lax.map(
-                lambda stack: of_class(net.between, inner.params, *stack),
-                (batch.real, images, classwise.class_keys(key, classes)),
+            r, s = jax.lax.map(
+                lambda stack: features(net.between, *stack), (batch.real, images, keys)
             )
+
+            def measure(psi: Params, s: Float[Array, "k m d"]) -> Scalar:
+                t = sampler.draw(psi, k_draw, (frequencies, s.shape[-1]))
+                c = lambda pair: discrepancy(*pair, t, (amplitude, phase))  # noqa: E731
+                return SCALE * jax.lax.map(c, (r, s)).sum()
+
             logits = network.apply(net.last, synthetic.images)
             error = soft_cross_entropy(logits, labels)
-            return matched.sum(), error, jax.tree.map(lambda g: g.sum(axis=0), ascent)
+            # Only the frequencies depend on psi: its gradient needs no network.
+            ascent = jax.grad(measure)(inner.params, jax.lax.stop_gradient(s))
+            return measure(inner.params, s), error, ascent
 
         apart = map_population(of_net, batch.nets, mode=population)
         match, error, ascent = jax.tree.map(lambda x: x.mean(axis=0), apart)
