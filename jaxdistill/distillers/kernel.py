@@ -17,6 +17,9 @@ labels. L has 1/C more, so that it is never negative. Networks and their feature
 those of the library. Ages begin evenly spread over networks that have not trained, a
 reconstruction. `policy`, a siamese augmentation, is an addition. Of more images than
 features the system is solved in the features: the same p.
+
+`features="tangent"` trains every parameter of the linearised network, not the last
+layer alone (RCIG, `tangent.py`): the features are the derivatives by the parameters.
 """
 
 from typing import NamedTuple
@@ -29,7 +32,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxdistill.augment import augment_siamese
 from jaxdistill.distillers.classwise import require_alone
 from jaxdistill.distillers.distribution import embed_in_parts
-from jaxdistill.errors import InputError
+from jaxdistill.distillers.tangent import regress_tangents
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.microbatch import mean_over, microbatch
 from jaxdistill.population import map_population
 from jaxdistill.standard import standardise
@@ -82,7 +86,9 @@ def kernel_regression(
     nets: int = 1,
     pool: int = 10,
     max_age: int = 100,
+    features: str = "last",
     ridge: float = 1e-6,
+    iterations: int = 20,
     net_lr: float = 3e-4,
     policy: tuple[str, ...] = (),
     flips: bool = False,
@@ -91,11 +97,13 @@ def kernel_regression(
     """Predict real labels from the set by ridge regression; see the module.
 
     A step uses `nets` of the `pool`. `flips` adds every image's mirror image to the
-    set. Raises `InputError` for a pool that `nets` does not divide, a setting out of
-    range and batch norm.
+    set. `features` is "last", or "tangent" with so many `iterations` of its solver.
+    Raises `InputError` for a pool that `nets` does not divide, a setting out of range
+    and batch norm.
     """
     require_alone(network, "kernel")
-    _require(classes, nets, pool, max_age, ridge)
+    require_name("kernel.features", features, ("last", "tangent"))
+    _require(classes, nets, pool, max_age, ridge, iterations)
     adam = optax.adam(net_lr)
 
     def begin(key: PRNGKey) -> Member:
@@ -110,6 +118,13 @@ def kernel_regression(
         members = members._replace(age=ages * max_age // pool)
         return Groups(jnp.arange(nets), members)
 
+    def predict(params, real, images, targets):
+        if features == "tangent":
+            problem = (params, real, images, targets)
+            return regress_tangents(network, *problem, ridge, iterations)
+        known = jax.lax.stop_gradient(embed_in_parts(network, params, real))
+        return regress(known, network.embed(params, images), targets, ridge)
+
     def loss(synthetic, inner, batch, key):
         images, targets = training_set(synthetic, flips)
         images = augment_siamese(images, key, policy)
@@ -118,9 +133,7 @@ def kernel_regression(
 
         def of_group(members):
             params = _at(members.params, batch.turn)
-            known = jax.lax.stop_gradient(embed_in_parts(network, params, real))
-            found = regress(known, network.embed(params, images), targets, ridge)
-            return squared_error(found, wanted)
+            return squared_error(predict(params, real, images, targets), wanted)
 
         errors = map_population(of_group, inner.members, mode=population)
         metrics = {"match": errors.mean(), "margin": 1 / classes - doubt(targets)}
@@ -238,7 +251,9 @@ def _at(stacked: PyTree, index: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda x: x[index], stacked)
 
 
-def _require(classes: int, nets: int, pool: int, max_age: int, ridge: float) -> None:
+def _require(
+    classes: int, nets: int, pool: int, max_age: int, ridge: float, iterations: int
+) -> None:
     if classes < 2:
         raise InputError(f"classes={classes} must be 2 or more to tell apart")
     if nets < 1 or pool < 1 or pool % nets:
@@ -250,3 +265,5 @@ def _require(classes: int, nets: int, pool: int, max_age: int, ridge: float) -> 
         raise InputError(f"kernel.max_age={max_age} must be 0 or more")
     if ridge <= 0:
         raise InputError(f"kernel.ridge={ridge} must be above 0: 1e-6 is usual")
+    if iterations < 1:
+        raise InputError(f"kernel.iterations={iterations} must be 1 or more")

@@ -87,7 +87,9 @@ def defaults() -> ml_collections.ConfigDict:
     c.kernel.nets = 1
     c.kernel.pool = 10
     c.kernel.max_age = 100
+    c.kernel.features = "last"  # FRePo; or tangent, RCIG
     c.kernel.ridge = 1e-6
+    c.kernel.iterations = 20  # of the solver for tangents
     c.kernel.net_lr = 3e-4
     c.kernel.flips = False
 
