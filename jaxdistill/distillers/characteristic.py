@@ -136,8 +136,11 @@ def characteristic_matching(
 
             def measure(psi: Params, s: Float[Array, "k m d"]) -> Scalar:
                 t = sampler.draw(psi, k_draw, (frequencies, s.shape[-1]))
-                c = lambda pair: discrepancy(*pair, t, (amplitude, phase))  # noqa: E731
-                return SCALE * jax.lax.map(c, (r, s)).sum()
+
+                def c(r: Features, s: Features) -> Scalar:
+                    return discrepancy(r, s, t, (amplitude, phase))
+
+                return SCALE * jax.lax.map(lambda pair: c(*pair), (r, s)).sum()
 
             logits = network.apply(net.last, synthetic.images)
             error = soft_cross_entropy(logits, labels)
