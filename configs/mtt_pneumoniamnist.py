@@ -12,7 +12,8 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Cazenavette et al. (2022) at a size for two CPU cores, with learned labels."""
     c = defaults()
     c.ipc = 10
-    c.steps = 600
+    c.steps = 800
+    c.average = 0.95
     c.augment = "none"
     c.data.name = "pneumoniamnist"
     c.data.size = 28
@@ -21,11 +22,14 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.experts.epochs = 20
     c.experts.batch = 128
     c.trajectory.unroll_steps = 20
-    c.trajectory.start_first = c.trajectory.start_max = 15
+    # Easy segments first, as DATM; experts still gain in their last epochs.
+    c.trajectory.start_first, c.trajectory.start_max = 10, 18
+    c.trajectory.grown_at = 300
     c.trajectory.segments = 2
     c.init.label_margin = 6.0
     c.optimizer.images.lr = 0.1
     c.optimizer.labels = {"name": "adam", "lr": 0.05, "momentum": 0.9, "clip": 0.0}
+    c.optimizer.decay = "cosine"
     c.eval.every = 100
     c.eval.epochs = 300
     c.eval.full_epochs = 20
