@@ -136,11 +136,11 @@ def characteristic_matching(
 
             def measure(psi: Params, s: Float[Array, "k m d"]) -> Scalar:
                 t = sampler.draw(psi, k_draw, (frequencies, s.shape[-1]))
-
-                def c(r: Features, s: Features) -> Scalar:
-                    return discrepancy(r, s, t, (amplitude, phase))
-
-                return SCALE * jax.lax.map(lambda pair: c(*pair), (r, s)).sum()
+                weights = (amplitude, phase)
+                apart = jax.lax.map(
+                    lambda pair: discrepancy(pair[0], pair[1], t, weights), (r, s)
+                )
+                return SCALE * apart.sum()
 
             logits = network.apply(net.last, synthetic.images)
             error = soft_cross_entropy(logits, labels)
