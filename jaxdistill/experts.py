@@ -2,7 +2,8 @@
 epoch.
 
 Settings of Cazenavette et al. (2022), section 4: SGD at 0.01, no momentum, batch 256,
-the evaluation's augmentation. `Recipe.rho` asks for FTD's flat trajectories.
+the evaluation's augmentation. `Recipe.rho` asks for FTD's flat trajectories,
+`Recipe.average` for trajectories of the moving average, free of the noise of batches.
 """
 
 from collections.abc import Callable
@@ -117,11 +118,11 @@ def train_experts(
     learner = expert_training(network, range(count), lr=lr, recipe=recipe)
     k_init, k_run = jax.random.split(key)
     state = initialise(learner, k_init, mesh)
-    kept = [jax.tree.map(np.asarray, state.nets.params)]
+    kept = [jax.tree.map(np.asarray, state.nets.result)]
     examples: Examples = of_split(pool.train, pool.classes)
     plan = Plan(0, epochs)
     run = iterate(learner, state, examples, lambda s: (), k_run, plan=plan, mesh=mesh)
-    kept += [jax.tree.map(np.asarray, latest.nets.params) for _, latest, _ in run]
+    kept += [jax.tree.map(np.asarray, latest.nets.result) for _, latest, _ in run]
 
     def read(expert: int, epoch: int) -> Params:
         return jax.tree.map(lambda leaf: leaf[expert], kept[epoch])

@@ -7,6 +7,11 @@ Experts keep every epoch of it, evaluation scans over the epochs, students will 
 with g the gradient of the cross-entropy, or that of a flatter neighbour (FTD, Du et al.
 2023): e = rho |theta|^2 g / || |theta| g ||, g+ the gradient at theta + e, and the step
 along g+ - a * (the part of g orthogonal to g+), as GSAM (Zhuang et al. 2022).
+
+Beside theta, a moving average of it may be kept (Polyak and Juditsky 1992; Tarvainen
+and Valpola 2017), which the training itself never sees:
+
+    mean <- average * mean + (1 - average) * theta
 """
 
 from collections.abc import Callable
@@ -53,6 +58,7 @@ class Recipe(NamedTuple):
     `drop_at` is the share of the epochs after which the rate falls to a tenth (1:
     never).
     `rho` above 0 asks for flat trajectories, `orthogonal` is their `a`.
+    `average` above 0 keeps the moving average of the parameters; its decay a step.
     """
 
     epochs: int = 1000
@@ -63,13 +69,20 @@ class Recipe(NamedTuple):
     policy: tuple[str, ...] = ()
     rho: float = 0.0
     orthogonal: float = 0.0
+    average: float = 0.0
 
 
 class TrainState(NamedTuple):
-    """A network in training; without momentum nothing but its parameters is kept."""
+    """A network in training; a velocity and a mean are there where recipes use them."""
 
     params: Params
     velocity: Params | tuple[()]
+    mean: Params | tuple[()] = ()
+
+    @property
+    def result(self) -> Params:
+        """What training has come to: the moving average, or else the parameters."""
+        return self.mean or self.params
 
 
 def of_split(split: Split, classes: int) -> Examples:
@@ -105,7 +118,8 @@ def of_synthetic(synthetic: Synthetic, standard: Standard) -> Examples:
 def begin(network: Network, recipe: Recipe, key: PRNGKey) -> TrainState:
     """A fresh network at rest."""
     params = network.init(key)
-    return TrainState(params, optax.tree.zeros_like(params) if recipe.momentum else ())
+    velocity = optax.tree.zeros_like(params) if recipe.momentum else ()
+    return TrainState(params, velocity, params if recipe.average else ())
 
 
 def train_epoch(
@@ -171,7 +185,7 @@ def train_network(
     state, losses = jax.lax.scan(
         epoch, begin(network, recipe, k_init), jnp.arange(recipe.epochs)
     )
-    return state.params, losses
+    return state.result, losses
 
 
 def train_fresh(
@@ -196,6 +210,7 @@ def require_recipe(recipe: Recipe, key: str) -> None:
         "momentum": (0 <= recipe.momentum < 1, "at least 0 and below 1"),
         "drop_at": (0 < recipe.drop_at <= 1, "above 0 and at most 1"),
         "rho": (recipe.rho >= 0, "at least 0"),
+        "average": (0 <= recipe.average < 1, "at least 0 and below 1"),
     }
     for name, (good, rule) in rules.items():
         if not good:
@@ -207,14 +222,16 @@ def _sgd(state: TrainState, grads: Params, recipe: Recipe, lr: Scalar) -> TrainS
     decayed = jax.tree.map(
         lambda g, p: g + recipe.weight_decay * p, grads, state.params
     )
-    if not recipe.momentum:
-        moved = jax.tree.map(lambda p, g: p - lr * g, state.params, decayed)
-        return TrainState(moved, ())
-    velocity = jax.tree.map(
-        lambda v, g: recipe.momentum * v + g, state.velocity, decayed
-    )
-    moved = jax.tree.map(lambda p, v: p - lr * v, state.params, velocity)
-    return TrainState(moved, velocity)
+    velocity: Params | tuple[()] = ()
+    if recipe.momentum:
+        decayed = velocity = jax.tree.map(
+            lambda v, g: recipe.momentum * v + g, state.velocity, decayed
+        )
+    moved = jax.tree.map(lambda p, v: p - lr * v, state.params, decayed)
+    mean: Params | tuple[()] = ()
+    if recipe.average:
+        mean = optax.incremental_update(moved, state.mean, 1 - recipe.average)
+    return TrainState(moved, velocity, mean)
 
 
 def _gradient(

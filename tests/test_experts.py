@@ -1,5 +1,8 @@
 """Experts: what one depends on, and what it does not."""
 
+import dataclasses
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +101,37 @@ def test_snapshots_run_from_the_start_of_training_and_learn():
     assert np.mean([right(e, 4) for e in range(4)]) > 0.9
     assert np.mean([right(e, 0) for e in range(4)]) < 0.7
     assert all(isinstance(x, np.ndarray) for x in experts.read(0, 2).values())
+
+
+def test_averaged_experts_are_smoother_and_begin_where_the_others_do():
+    """Labels that say nothing leave the noise of batches, which the average loses."""
+    pool = toy_pool()
+    shuffled = jax.random.permutation(jax.random.key(7), pool.train.labels)
+    train = pool.train._replace(labels=shuffled)
+    pool = dataclasses.replace(pool, train=train)
+    rough, smooth = (
+        train_experts(
+            tanh_network(),
+            pool,
+            count=2,
+            epochs=12,
+            key=jax.random.key(5),
+            lr=0.3,
+            recipe=EXPERT_RECIPE._replace(epochs=12, batch=4, average=average),
+        )
+        for average in (0.0, 0.97)
+    )
+    assert_close(smooth.read(1, 0), rough.read(1, 0))
+
+    def agreement(experts):
+        """Mean cosine of neighbouring segments, late in training."""
+        late = [experts.read(1, epoch).values() for epoch in range(6, 13)]
+        flat = [np.concatenate([leaf.ravel() for leaf in leaves]) for leaves in late]
+        pieces = [p / np.linalg.norm(p) for p in np.diff(flat, axis=0)]
+        return np.mean([a @ b for a, b in itertools.pairwise(pieces)])
+
+    assert agreement(rough) < 0.5
+    assert agreement(smooth) > agreement(rough) + 0.2
 
 
 def test_training_again_gives_the_same_experts():

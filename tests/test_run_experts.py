@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import EXPERT_RECIPE, assert_same_bits, tanh_network, toy_pool
+from helpers import (
+    EXPERT_RECIPE,
+    assert_close,
+    assert_same_bits,
+    tanh_network,
+    toy_pool,
+)
 from tiny import call, finished, listing
 
 from jaxdistill.errors import InputError
@@ -25,6 +31,7 @@ SETTINGS = {
     "epochs": 2,
     "lr": 0.1,
     "balanced": False,
+    "average": 0.0,
     "precision": "float32",
     "cache_gb": 1.0,
 }
@@ -33,7 +40,7 @@ SETTINGS = {
 def taught(folder, **changed):
     """Four experts of the toy problem, in groups of two unless said otherwise."""
     settings = SETTINGS | changed
-    recipe = RECIPE._replace(epochs=settings["epochs"])
+    recipe = RECIPE._replace(epochs=settings["epochs"], average=settings["average"])
     teaching = Teaching(tanh_network(), toy_pool(), recipe, settings)
     loop = Loop(folder, 1, KEY, make_mesh(1))
     return ensure_experts(folder, teaching, loop)
@@ -64,6 +71,18 @@ def test_experts_on_disk_are_those_of_the_library(stored):
         for a, b in zip(one, other, strict=True):
             for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
                 np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+def test_experts_on_disk_are_the_moving_averages_that_were_asked_for(stored, tmp_path):
+    recipe = RECIPE._replace(average=0.9)
+    whole = train_experts(
+        tanh_network(), toy_pool(), count=4, epochs=2, key=KEY, lr=0.1, recipe=recipe
+    )
+    read = taught(tmp_path / "smooth", average=0.9)
+    for t in range(3):
+        assert_close(read.read(1, t), whole.read(1, t), rtol=1e-5, atol=1e-6)
+    last = read.read(1, 2)["in"]
+    assert not np.allclose(last, taught(stored).read(1, 2)["in"], rtol=1e-2)
 
 
 def test_the_snapshots_lie_in_groups_one_an_epoch(stored):

@@ -60,11 +60,12 @@ def start(recipe):
     params = {"w": 0.1 * rng.normal(size=(PIXELS, CLASSES)), "b": rng.normal(size=3)}
     velocity = {k: 0.1 * rng.normal(size=p.shape) for k, p in params.items()}
     velocity = velocity if recipe.momentum else ()
-    return jax.tree.map(np.float32, TrainState(params, velocity))
+    mean = params if recipe.average else ()
+    return jax.tree.map(np.float32, TrainState(params, velocity, mean))
 
 
 def sgd_by_hand(state, batches, recipe, lr):
-    params, velocity = jax.tree.map(np.float64, state)
+    params, velocity, mean = jax.tree.map(np.float64, state)
     velocity = velocity or {k: np.zeros_like(p) for k, p in params.items()}
     for x, y in batches:
         g = gradient(params, x, y)
@@ -72,7 +73,9 @@ def sgd_by_hand(state, batches, recipe, lr):
             decayed = g[k] + recipe.weight_decay * params[k]
             velocity[k] = recipe.momentum * velocity[k] + decayed
             params[k] = params[k] - lr * velocity[k]
-    return TrainState(params, velocity if recipe.momentum else ())
+            if mean:
+                mean[k] = recipe.average * mean[k] + (1 - recipe.average) * params[k]
+    return TrainState(params, velocity if recipe.momentum else (), mean)
 
 
 def test_an_epoch_is_sgd_with_momentum_and_decay_over_a_shuffle():
@@ -95,6 +98,27 @@ def test_an_epoch_is_sgd_with_momentum_and_decay_over_a_shuffle():
         )
     ]
     np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_the_moving_average_follows_and_never_leads(momentum):
+    """The mean is that of the steps, and the steps are those without a mean."""
+    recipe = PLAIN._replace(batch=4, momentum=momentum, average=0.7)
+    given = examples(12)
+    rate = jnp.asarray(0.1)
+    state, loss = train_epoch(linear_network(), recipe, start(recipe), given, rate, KEY)
+    order = np.asarray(jax.random.permutation(jax.random.split(KEY)[0], 12))
+    x, y = arrays(given)
+    batches = [(x[rows], y[rows]) for rows in order.reshape(3, 4)]
+    expected = sgd_by_hand(start(recipe), batches, recipe, 0.1)
+    assert_close(state, expected, rtol=1e-4, atol=1e-5)
+    assert state.result is state.mean
+
+    plain = recipe._replace(average=0.0)
+    alone, same = train_epoch(linear_network(), plain, start(plain), given, rate, KEY)
+    assert_close(alone, state._replace(mean=()), rtol=1e-6, atol=0)
+    assert alone.result is alone.params
+    np.testing.assert_allclose(same, loss, rtol=1e-6)
 
 
 def test_the_drop_divides_the_rate_by_ten_and_forgets_momentum():

@@ -93,6 +93,7 @@ def expert_recipe(config: Config, policy: augment.Policy) -> Recipe:
         policy=policy,
         rho=e["rho"],
         orthogonal=e["orthogonal"],
+        average=e["average"],
     )
     require_recipe(recipe, "experts")
     return recipe

@@ -39,6 +39,7 @@ def defaults() -> ml_collections.ConfigDict:
     c.experts.balanced = False  # every class weighs alike in the experts' loss
     c.experts.rho = 0.0  # above 0: flat trajectories, FTD's radius
     c.experts.orthogonal = 0.0  # FTD's a
+    c.experts.average = 0.0  # above 0: snapshots of the moving average, decay a step
     c.experts.precision = "float32"  # of snapshots on disk; or bfloat16
     c.experts.cache_gb = 4.0  # memory for snapshots that were read
 

@@ -58,7 +58,8 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
         "precision": settings["precision"],
         "key": jax.random.key_data(loop.key).tolist(),
     }
-    new = {"balanced": False}  # in records since experts can be balanced
+    # What records that lack these keys stand for.
+    new = {"balanced": False, "recipe.average": 0.0}
     with open_workdir(folder, record, said="experts.folder", usual=new) as home:
         if not home.finished:
             for start in range(0, count, at_once):
@@ -115,8 +116,8 @@ def _train_group(home: Path, ids: range, teaching: Teaching, loop: Loop) -> None
 
         if 0 not in saved_steps(folder / "snapshots"):
             k_init, _ = jax.random.split(loop.key)
-            keep(0, learner.init(k_init).nets.params)
-        event = Event(1, lambda epoch, state, writer: keep(epoch, state.nets.params))
+            keep(0, learner.init(k_init).nets.result)
+        event = Event(1, lambda epoch, state, writer: keep(epoch, state.nets.result))
         examples = of_split(pool.train, pool.classes)
         if settings["balanced"]:
             examples = class_balanced(examples)
