@@ -12,6 +12,7 @@ from jaxdistill.evaluate import evaluate as evaluate
 from jaxdistill.experts import Experts as Experts
 from jaxdistill.experts import train_experts as train_experts
 from jaxdistill.initial import initial as initial
+from jaxdistill.survey import survey_experts as survey_experts
 from jaxdistill.training import Recipe as Recipe
 from jaxdistill.types import Method as Method
 from jaxdistill.types import Network as Network

@@ -154,5 +154,8 @@ def test_the_verb_finishes_experts_and_says_so(tmp_path, capsys):
     assert call("experts", tmp_path / "run", shared) == 0
     told = capsys.readouterr()
     assert "2 experts of 2 epochs are ready" in told.out
+    table = [line.split("|")[1:-1] for line in told.out.splitlines() if "|" in line]
+    assert [cell.strip() for cell in table[0]][::3] == ["epoch", "agreement"]
+    assert [row[0].strip() for row in table[2:]] == ["1", "2"]
     assert "epoch 1" not in told.err
     assert listing(finished() / "experts" / "group_000") == before

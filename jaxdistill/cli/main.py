@@ -151,14 +151,21 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.run.defaults import VOLATILE
     from jaxdistill.run.evaluating import record_of
     from jaxdistill.run.expert_store import require_teaching
+    from jaxdistill.run.report import survey_table
     from jaxdistill.run.workdir import open_workdir
+    from jaxdistill.survey import survey_experts
 
     workdir = _workdir(flags).expanduser().absolute()
     parts = distilling.prepare(config, workdir, None)
     require_teaching(config["experts"], parts.loop)
     with open_workdir(workdir, record_of(config), VOLATILE):
         experts = distilling.teach(parts, workdir / "experts")
-    print(f"{experts.count} experts of {experts.epochs} epochs are ready")
+    print(f"{experts.count} experts of {experts.epochs} epochs are ready\n")
+    judge, span = parts.judge, config["trajectory"]["expert_epochs"]
+    rows = survey_experts(experts, judge.network, judge.pool.val, span=span)
+    print("what they are worth on validation, and how far a segment of")
+    print(f"{span} epochs agrees with the next one (docs/trajectory.md):\n")
+    print(survey_table(rows))
     return 0
 
 

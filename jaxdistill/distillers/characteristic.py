@@ -117,11 +117,6 @@ def characteristic_matching(
         params = sampler.init(key)
         return SamplerState(params, sampler.optimiser.init(params))
 
-    def features(net: Params, real, fake, key):
-        r = embed_in_parts(network, net, augment_siamese(real, key, policy))
-        s = network.embed(net, augment_siamese(fake, key, policy))
-        return jax.lax.stop_gradient(unit_rows(r)), unit_rows(s)
-
     def loss(synthetic, inner, batch, key):
         images = classwise.by_class(synthetic.images, classes)
         labels = jax.nn.softmax(synthetic.logits)
@@ -131,16 +126,15 @@ def characteristic_matching(
         def of_net(net: Nets):
             # One class after another, on any backend: each brings a large batch.
             r, s = jax.lax.map(
-                lambda stack: features(net.between, *stack), (batch.real, images, keys)
+                lambda of_class: _unit_features(
+                    network, net.between, policy, *of_class
+                ),
+                (batch.real, images, keys),
             )
 
             def measure(psi: Params, s: Float[Array, "k m d"]) -> Scalar:
                 t = sampler.draw(psi, k_draw, (frequencies, s.shape[-1]))
-                weights = (amplitude, phase)
-                apart = jax.lax.map(
-                    lambda pair: discrepancy(pair[0], pair[1], t, weights), (r, s)
-                )
-                return SCALE * apart.sum()
+                return SCALE * _over_classes(r, s, t, (amplitude, phase))
 
             logits = network.apply(net.last, synthetic.images)
             error = soft_cross_entropy(logits, labels)
@@ -162,6 +156,34 @@ def characteristic_matching(
 
     source = _source(batch_real, lambda step: draw_nets(experts, (seed, step), nets))
     return Method(init, loss, advance, source, population=False)
+
+
+def _unit_features(
+    network: Network,
+    net: Params,
+    policy: tuple[str, ...],
+    real: Float[Array, "n h w c"],
+    fake: Float[Array, "m h w c"],
+    key: PRNGKey,
+) -> tuple[Features, Float[Array, "m d"]]:
+    """Features of a class, real and synthetic, augmented alike; no gradient by real."""
+    r = embed_in_parts(network, net, augment_siamese(real, key, policy))
+    s = network.embed(net, augment_siamese(fake, key, policy))
+    return jax.lax.stop_gradient(unit_rows(r)), unit_rows(s)
+
+
+def _over_classes(
+    real: Float[Array, "k n d"],
+    fake: Float[Array, "k m d"],
+    t: Frequencies,
+    weights: tuple[float, float],
+) -> Scalar:
+    """The sum of the classes' discrepancies, one class at a time."""
+
+    def one(pair: tuple[Features, Float[Array, "m d"]]) -> Scalar:
+        return discrepancy(pair[0], pair[1], t, weights)
+
+    return jax.lax.map(one, (real, fake)).sum()
 
 
 def discrepancy(

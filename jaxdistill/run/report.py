@@ -37,6 +37,16 @@ def cross_table(
     return markdown([[metric, *columns], *rows])
 
 
+def survey_table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of what experts are worth: a row per epoch."""
+    columns = ("auc", "balanced_accuracy", "agreement")
+    cells = [
+        [str(row["epoch"]), *(score_text(row[name]) for name in columns)]
+        for row in rows
+    ]
+    return markdown([["epoch", *columns], *cells])
+
+
 def markdown(cells: list[list[str]]) -> str:
     """Rows of text, the first being the header, as an aligned Markdown table."""
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
