@@ -2,11 +2,7 @@ r"""Ten ways to distil paediatric chest X-rays (64 px, 3 classes) beside seven c
 in a table: 10 images per class, a size for two CPU cores. See docs/data.md.
 
 jaxdistill compare --config=configs/compare_chest_xray.py \
-  --workdir=runs/compare_chest_xray \
-  --config.experts.folder=runs/mtt_chest_xray_ipc10/experts
-
-The last flag is for those who have run configs/mtt_chest_xray.py; without it the same
-experts are trained in the work folder.
+  --workdir=runs/compare_chest_xray
 """
 
 import ml_collections
@@ -108,7 +104,7 @@ METHODS = {
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
-    """The network and the experts of configs/mtt_chest_xray.py."""
+    """The network of configs/mtt_chest_xray.py, its experts short and not smoothed."""
     c = defaults()
     c.augment = "none"
     c.data.name = "chest_xray"

@@ -25,24 +25,27 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.data.name = "chest_xray"
     c.data.size = 64
     c.network = {"name": "convnet", "width": 32, "depth": 4, "norm": "instance"}
-    c.experts.count = c.experts.at_once = 8
-    c.experts.epochs = 16
-    c.experts.batch = 256
+    c.experts.count = c.experts.at_once = 6
+    c.experts.epochs = 24
+    c.experts.batch = 128
     c.experts.lr = 0.02
+    c.experts.average = 0.985  # over about two epochs
     c.experts.balanced = True
     c.trajectory.unroll_steps = 20
-    # Later segments are mostly noise of the mini-batches, which no set can match.
+    # Few images do not follow later segments; the first labels know what comes there.
     c.trajectory.start_first = c.trajectory.start_max = 8
     c.trajectory.segments = 2
     c.trajectory.batch = 15
-    c.init.noise = 0.2
-    c.init.label_margin = 6.0
-    c.optimizer.images.lr = 0.1
+    c.init.images, c.init.noise = "cluster_mean", 0.0
+    c.init.labels = "experts"
+    c.init.lr = 0.02
+    c.optimizer.images.lr = 0.05
     c.optimizer.lr.lr = 0.02
     c.optimizer.labels = {"name": "adam", "lr": 0.05, "momentum": 0.9, "clip": 0.0}
+    c.optimizer.decay = "cosine"
     # Networks that train on the sets augment them: validation preferred it.
     c.eval.augment = "auto"
-    c.eval.every = 100
+    c.eval.every = 50
     c.eval.epochs = 200
     c.eval.full_epochs = 12
     c.eval.batch = 64

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.sampling import check_ipc, class_table
 from jaxdistill.standard import standardise
-from jaxdistill.types import Images, Logits, Network, Params, Split
+from jaxdistill.types import Network, Params, Split
 
 Features = Float[np.ndarray, "n d"]
 Labels = Int[np.ndarray, " n"]
@@ -187,16 +187,6 @@ def k_means(
             break
         centres = moved
     return centres
-
-
-def expert_labelled(network: Network, params: Params, images: Images) -> Logits:
-    """Logits of an expert on real images: soft labels without distillation.
-
-    Qin et al. (2024, arXiv 2406.10485) train on random images with the softmax of
-    these; the expert's epoch is for validation to choose. `images` are standardised
-    inputs.
-    """
-    return network.apply(params, images)
 
 
 def embed_split(

@@ -1,4 +1,11 @@
-"""The first synthetic set: noise, noisy class means or real images, and its labels."""
+"""The first synthetic set: noise, means of real images or real images, and its labels.
+
+A good start saves most of the outer steps. `"cluster_mean"` splits every class into
+`ipc` groups of similar images and takes their means: unlike noisy copies of one class
+mean they differ in what the class's images differ in, and unlike real images each is of
+ten images or more (which proves no privacy). A mean may lie between classes, so that
+the experts' opinion tells it better than a class does: `expert_labelled`.
+"""
 
 import warnings
 
@@ -6,14 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.spatial.distance import cdist
 
+from jaxdistill.coresets import k_means
 from jaxdistill.errors import InputError, require_name
-from jaxdistill.mosaic import encode_images
+from jaxdistill.experts import Experts
+from jaxdistill.mosaic import decode_images, encode_images
 from jaxdistill.sampling import check_ipc, class_table, random_subset
 from jaxdistill.standard import standardise
-from jaxdistill.types import Images, Pool, PRNGKey, Synthetic
+from jaxdistill.types import Images, Network, Pool, PRNGKey, Synthetic
 
 HARD = 100.0  # a logit margin whose softmax is one-hot in float32
+SMALLEST = 10  # images in a mean at least, so that none of them stands for itself
+COARSE = 16  # pixels a side at which images are compared
+CHUNK = 256  # images shrunk at once
 
 
 def initial(
@@ -31,8 +44,9 @@ def initial(
     """The first set, `ipc` images per class in the order of the classes.
 
     `images` is "noise" (standard normal), "mean" (class mean plus normal noise of the
-    standard deviation `noise`, in standardised units) or "real" (random training
-    images: these leak what they show, share no set that began so).
+    standard deviation `noise`, in standardised units), "cluster_mean" (the same with
+    the means of `ipc` clusters of each class, see `cluster_means`) or "real" (random
+    training images: these leak what they show, share no set that began so).
     `label_margin` is the logit of the true class above the others. `lr` is the first
     inner learning rate, of every step where `schedule` is (epochs, steps). With
     `mosaic` above 1 every image is that many by that many smaller ones. Raises
@@ -87,6 +101,26 @@ def few_images(
     )
 
 
+def expert_labelled(
+    first: Synthetic, experts: Experts, network: Network, mosaic: int = 1
+) -> Synthetic:
+    """The set with the labels that all experts give its images at their last epoch.
+
+    logits = mean over experts of log softmax(f(image; theta_T))
+
+    So begin the labels of Guo et al. (2024, DATM, arXiv:2310.05773), on real images and
+    from the experts that are right; where an image is a mean, none is. A mosaic has the
+    mean over its cells. Raises `InputError` for experts of another network.
+    """
+    experts.require_network(network)
+    images = decode_images(first.images, mosaic)
+    label = jax.jit(lambda params: jax.nn.log_softmax(network.apply(params, images)))
+    said = [label(experts.read(i, experts.epochs)) for i in range(experts.count)]
+    cells = jnp.stack(said).mean(axis=0)
+    own = cells.reshape(len(first.images), mosaic**2, -1).mean(axis=1)
+    return first._replace(logits=own)
+
+
 def _require_noise(noise: float) -> None:
     if noise < 0:
         raise InputError(f"init.noise={noise} must be at least 0: 0.5 is usual")
@@ -101,13 +135,52 @@ def _raw_lr(lr: float, schedule: tuple[int, ...]) -> Float[Array, "..."]:
 
 def class_means(pool: Pool) -> Float[Array, "k h w c"]:
     """The mean standardised training image of every class."""
-    images, labels = np.asarray(pool.train.images), np.asarray(pool.train.labels)
-    means = np.stack(
-        [
-            images[labels == c].mean(axis=0, dtype=np.float64)
-            for c in range(pool.classes)
-        ]
+    labels = np.asarray(pool.train.labels)
+    return _mean_inputs(
+        pool, [np.flatnonzero(labels == c) for c in range(pool.classes)]
     )
+
+
+def cluster_means(pool: Pool, per_class: int, key: PRNGKey) -> Float[Array, "m h w c"]:
+    """The mean standardised image of `per_class` clusters of each class, in order.
+
+    Clusters are those of k-means on the pixels at a coarse size. One of fewer than ten
+    images takes the ten of its class nearest to its centre (all, where it has fewer):
+    the mean of one image would be that image.
+    """
+    labels, groups = np.asarray(pool.train.labels), []
+    for c in range(pool.classes):
+        members = np.flatnonzero(labels == c)
+        points = _coarse(pool, members)
+        points -= points.mean(axis=0)  # near the origin products lose no digits
+        rng = np.random.default_rng([*np.asarray(jax.random.key_data(key)), c])
+        squares = cdist(k_means(points, per_class, rng), points, "sqeuclidean")
+        nearest = squares.argmin(axis=0)
+        for j, order in enumerate(squares.argsort(axis=1, kind="stable")):
+            own = np.flatnonzero(nearest == j)
+            groups.append(members[order[:SMALLEST] if len(own) < SMALLEST else own])
+    return _mean_inputs(pool, groups)
+
+
+def _coarse(pool: Pool, members: np.ndarray) -> Float[np.ndarray, "n d"]:
+    """Pixels of some training images at a coarse size, made in chunks."""
+    h, w, c = pool.image_shape
+    side = (min(h, COARSE), min(w, COARSE))
+
+    @jax.jit
+    def shrink(images):
+        shape = (len(images), *side, c)
+        return jax.image.resize(images.astype(jnp.float32), shape, "bilinear")
+
+    chunks = np.split(members, range(CHUNK, len(members), CHUNK))
+    parts = [np.asarray(shrink(pool.train.images[chunk])) for chunk in chunks]
+    return np.concatenate(parts).reshape(len(members), -1).astype(np.float64)
+
+
+def _mean_inputs(pool: Pool, groups: list[np.ndarray]) -> Float[Array, "g h w c"]:
+    """The mean standardised image of each group of training images."""
+    images = np.asarray(pool.train.images)
+    means = np.stack([images[rows].mean(axis=0, dtype=np.float64) for rows in groups])
     # Standardisation is affine: the mean of the inputs is the input of the mean.
     zero = standardise(jnp.zeros((1, *pool.image_shape), jnp.uint8), pool.standard)
     if pool.standard.whitening is None:
@@ -126,6 +199,12 @@ def _means(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images
     return class_means(pool)[labels] + noise * _noise(pool, labels, key, noise)
 
 
+def _clusters(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    k_noise, k_start = jax.random.split(key)
+    means = cluster_means(pool, len(labels) // pool.classes, k_start)
+    return means + noise * _noise(pool, labels, k_noise, noise)
+
+
 def _real(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
     del noise
     warnings.warn(
@@ -138,4 +217,4 @@ def _real(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
     return standardise(pool.train.images[chosen], pool.standard)
 
 
-STARTS = {"noise": _noise, "mean": _means, "real": _real}
+STARTS = {"noise": _noise, "mean": _means, "cluster_mean": _clusters, "real": _real}

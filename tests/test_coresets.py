@@ -6,7 +6,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from helpers import SHAPE, linear_network, tanh_network, toy_pool
+from helpers import tanh_network, toy_pool
 from scipy.special import softmax
 
 from jaxdistill.coresets import (
@@ -15,7 +15,6 @@ from jaxdistill.coresets import (
     easiest,
     el2n_scores,
     embed_split,
-    expert_labelled,
     forgetting_counts,
     hardest,
     herding,
@@ -295,16 +294,6 @@ def test_forgetting_counts_turns_from_correct_to_wrong():
         expected.append(turns if any(record) else 9)
     np.testing.assert_array_equal(forgetting_counts(correct), expected)
     assert expected[:2] == [9, 0]
-
-
-def test_an_expert_labels_each_image_on_its_own():
-    network = linear_network()
-    params = network.init(jax.random.key(0))
-    images = jax.random.normal(jax.random.key(1), (4, *SHAPE))
-    logits = expert_labelled(network, params, images)
-    flat = np.asarray(images, np.float64).reshape(4, -1)
-    expected = flat @ np.asarray(params["w"]) + np.asarray(params["b"])
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [5, 15, 256])

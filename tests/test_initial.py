@@ -4,10 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import CLASSES, SHAPE, toy_pool
+from helpers import (
+    CLASSES,
+    PIXELS,
+    SHAPE,
+    linear_network,
+    made_experts,
+    tanh_network,
+    toy_experts,
+    toy_pool,
+    toy_synthetic,
+)
 
 from jaxdistill.errors import InputError
-from jaxdistill.initial import class_means, initial
+from jaxdistill.initial import class_means, cluster_means, expert_labelled, initial
+from jaxdistill.mosaic import decode_images
 from jaxdistill.standard import fit_zca, standardise
 from jaxdistill.types import Pool
 
@@ -30,6 +41,81 @@ def test_class_means_are_means_of_the_inputs(make):
     labels = np.asarray(pool.train.labels)
     expected = np.stack([inputs[labels == c].mean(axis=0) for c in range(CLASSES)])
     np.testing.assert_allclose(class_means(pool), expected, atol=2e-5)
+
+
+def inputs_of(pool: Pool) -> np.ndarray:
+    return np.asarray(standardise(pool.train.images, pool.standard), np.float64)
+
+
+def shades(counts: dict[int, int]) -> Pool:
+    """A pool whose first class has so many flat images of each of these grey values."""
+    pool = toy_pool()
+    images = np.array(pool.train.images)
+    first = np.flatnonzero(np.asarray(pool.train.labels) == 0)
+    values = np.repeat(list(counts), list(counts.values())).astype(np.uint8)
+    images[first] = values[:, None, None, None]
+    train = pool.train._replace(images=jnp.asarray(images))
+    return Pool("shades", train, pool.val, pool.test, pool.class_names)
+
+
+@pytest.mark.parametrize("make", [toy_pool, whitened])
+def test_one_cluster_is_the_class(make):
+    found = cluster_means(make(), 1, KEY)
+    np.testing.assert_allclose(found, class_means(make()), atol=1e-6)
+
+
+def test_clusters_are_groups_of_similar_images():
+    pool = shades({40: 10, 200: 14})
+    found = np.asarray(cluster_means(pool, 2, KEY))[:2]
+    flat = jnp.asarray(np.uint8([40, 200])[:, None, None, None] * np.ones(SHAPE))
+    expected = standardise(flat.astype(jnp.uint8), pool.standard)
+    order = np.argsort(found.mean(axis=(1, 2, 3)))
+    np.testing.assert_allclose(found[order], expected, atol=1e-5)
+
+
+def test_no_cluster_mean_shows_one_image():
+    """A lone image is its own cluster; its place takes the mean of the nearest ten."""
+    pool = shades({40: 14, 60: 9, 250: 1})
+    found = np.asarray(cluster_means(pool, 2, KEY))[:2]
+    brightest = found[np.argmax(found.mean(axis=(1, 2, 3)))]
+    mixed = (250 + 9 * 60) / 10
+    mean, std = (float(x[0]) for x in (pool.standard.mean, pool.standard.std))
+    np.testing.assert_allclose(brightest, (mixed / 255 - mean) / std, atol=1e-5)
+
+
+def test_a_start_of_cluster_means_is_those_means_under_noise():
+    still = initial(toy_pool(), 5, KEY, images="cluster_mean", noise=0.0)
+    noisy = initial(toy_pool(), 5, KEY, images="cluster_mean", noise=0.5)
+    labels = np.repeat([0, 1, 2], 5)
+    np.testing.assert_array_equal(still.logits.argmax(axis=1), labels)
+    for c in range(CLASSES):
+        own = inputs_of(toy_pool())[np.asarray(toy_pool().train.labels) == c]
+        made = np.asarray(still.images)[labels == c]
+        assert (own.min(axis=0) - 1e-5 <= made).all()
+        assert (made <= own.max(axis=0) + 1e-5).all()
+        assert made.std(axis=0).mean() > 0.05  # they differ
+    assert 0.4 < np.std(noisy.images - still.images) < 0.6
+
+
+@pytest.mark.parametrize("mosaic", [1, 2])
+def test_experts_label_images_by_their_mean_log_probabilities(mosaic):
+    network = linear_network()
+    snapshots = [[network.init(jax.random.key(i)) for i in (e, e + 5)] for e in (0, 1)]
+    first = toy_synthetic(6)
+    logits = expert_labelled(first, made_experts(network, snapshots), network, mosaic)
+    images = np.asarray(decode_images(first.images, mosaic), np.float64)
+    expected = np.zeros((6, CLASSES))
+    for _, last in snapshots:
+        out = images.reshape(-1, PIXELS) @ np.asarray(last["w"]) + np.asarray(last["b"])
+        out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
+        expected += out.reshape(6, mosaic**2, CLASSES).mean(axis=1) / 2
+    np.testing.assert_allclose(logits.logits, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(logits.images, first.images)
+
+
+def test_experts_of_another_network_label_nothing():
+    with pytest.raises(InputError, match="trajectories of tanh-6, not of tanh-7"):
+        expert_labelled(toy_synthetic(), toy_experts(), tanh_network(7))
 
 
 def test_the_default_is_noisy_class_means_in_class_order():
@@ -87,7 +173,11 @@ def test_noise_is_standard_normal_and_follows_the_key():
         (-2, {}, "^ipc=-2 "),
         (25, {}, "^ipc=25 asks for more images than class 0 holds"),
         (25, {"images": "real"}, "^ipc=25 "),
-        (1, {"images": "reel"}, r"init\.images='reel' .* noise, mean, real"),
+        (
+            1,
+            {"images": "reel"},
+            r"init\.images='reel' .* noise, mean, cluster_mean, real",
+        ),
         (1, {"lr": 0.0}, r"init\.lr=0\.0 must be above 0"),
     ],
 )

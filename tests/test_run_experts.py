@@ -14,14 +14,17 @@ from helpers import (
     tanh_network,
     toy_pool,
 )
-from tiny import call, finished, listing
+from tiny import call, finished, listing, root
 
 from jaxdistill.errors import InputError
 from jaxdistill.experts import train_experts
+from jaxdistill.initial import expert_labelled
 from jaxdistill.mesh import make_mesh
+from jaxdistill.run.distilling import prepare, teach
 from jaxdistill.run.expert_store import Teaching, ensure_experts
 from jaxdistill.run.loop import Loop
 from jaxdistill.run.snapshots import saved_steps
+from jaxdistill.run.synthetic import load_synthetic
 
 KEY = jax.random.key(5)
 RECIPE = EXPERT_RECIPE._replace(epochs=2)
@@ -145,6 +148,23 @@ def test_a_truncated_snapshot_is_named(stored, tmp_path):
     (bad / "state" / "manifest.ocdbt").write_bytes(b"")
     with pytest.raises(InputError, match=f"{bad} is truncated or damaged"):
         taught(folder).read(0, 1)
+
+
+def test_experts_label_the_first_set_of_a_method_without_experts(tmp_path):
+    labels = ("--config.method=distribution", "--config.init.labels=experts")
+    # Nothing moves, so that the last set is the first.
+    still = ("--config.optimizer.images.lr=0.0", "--config.distribution.batch_real=4")
+    assert call("distill", tmp_path / "run", *labels, *still) == 0
+    (last,) = (tmp_path / "run" / "synthetic").glob("step_*8.npz")
+    found = load_synthetic(last).synthetic
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXDISTILL_DATA", str(root() / "data"))
+        parts = prepare(config, tmp_path / "run", None)
+    experts = teach(parts, tmp_path / "run" / "experts")
+    expected = expert_labelled(found, experts, parts.judge.network)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    assert np.ptp(np.asarray(jax.nn.softmax(found.logits)).max(axis=1)) > 0
 
 
 def test_the_verb_finishes_experts_and_says_so(tmp_path, capsys):

@@ -138,13 +138,15 @@ def build_method(config: Config, given: Given) -> Method:
 
 
 def needs_experts(config: Config) -> bool:
-    """Whether the method learns from networks trained beforehand."""
-    return config["method"] in ("trajectory", "characteristic")
+    """Whether the method, or the first labels, are of networks trained beforehand."""
+    taught = config["method"] in ("trajectory", "characteristic")
+    return taught or config["init"]["labels"] == "experts"
 
 
 def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
-    """The set that distillation starts from."""
+    """The set that distillation starts from, before experts label it."""
     s, start = config["soft_label"], config["init"]
+    require_name("init.labels", start["labels"], ("class", "experts"))
     schedule = (s["epochs"], s["steps"]) if config["method"] == "soft_label" else ()
     shared = {
         "label_margin": start["label_margin"],

@@ -117,7 +117,8 @@ def varied(
 def learns_labels(config: Mapping[str, Any]) -> bool:
     """Whether the labels of what is distilled are, or become, soft."""
     moved = config["optimizer"]["labels"]["name"] != "none"
-    return moved or config["init"]["label_margin"] < SURE
+    init = config["init"]
+    return moved or init["labels"] == "experts" or init["label_margin"] < SURE
 
 
 def _checked(said: str, key: str, value: Any, usual: Mapping[str, Any]) -> Any:

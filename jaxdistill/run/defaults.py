@@ -107,9 +107,10 @@ def defaults() -> ml_collections.ConfigDict:
     c.soft_label.gradient = "sweep"
 
     c.init = ml_collections.ConfigDict()
-    c.init.images = "mean"  # noise, mean, real
-    c.init.noise = 0.5  # on class means, in standard deviations of the pixels
+    c.init.images = "mean"  # noise, mean, cluster_mean, real
+    c.init.noise = 0.5  # on means, in standard deviations of the pixels
     c.init.count = 0  # images in all, where fewer than classes; 0: ipc a class
+    c.init.labels = "class"  # or experts: what all of them say of the first images
     c.init.label_margin = 100.0  # logit of the true class; 100 is one-hot
     c.init.lr = 0.01  # inner learning rate
 

@@ -10,6 +10,7 @@ import jax
 from jaxdistill.distill import DistillState, distilling
 from jaxdistill.errors import Diverged
 from jaxdistill.experts import Experts
+from jaxdistill.initial import expert_labelled
 from jaxdistill.mesh import make_mesh
 from jaxdistill.run import build, figures, rules
 from jaxdistill.run.defaults import VOLATILE
@@ -162,7 +163,7 @@ def complete(
         if home.finished:
             say(f"this run is finished: {home.summary}")
             return read_json(home.summary)
-        method = _method(parts, way)
+        method, start = _taught(parts, start, way)
         optimiser = build.build_optimiser(config)
         learner = distilling(method, start, optimiser, average_decay=config["average"])
         try:
@@ -178,14 +179,18 @@ def complete(
     return summary
 
 
-def _method(parts: Parts, way: Way) -> Method:
-    """The method, with its experts trained first where it has any."""
+def _taught(parts: Parts, start: Synthetic, way: Way) -> tuple[Method, Synthetic]:
+    """The method and the first set, with their experts trained first where they have
+    any.
+    """
     config, judge = parts.config, parts.judge
     taught = build.needs_experts(config)
     experts = way.teach(parts, parts.loop.folder / "experts") if taught else None
     policy = build.build_policy(config, judge.pool)
     given = build.Given(judge.network, judge.pool, policy, experts)
-    return build.build_method(config, given)
+    if experts and config["init"]["labels"] == "experts":
+        start = expert_labelled(start, experts, judge.network, config["mosaic"])
+    return build.build_method(config, given), start
 
 
 def _distil(parts: Parts, method: Method, learner: Learner, home: Workdir) -> Pace:
