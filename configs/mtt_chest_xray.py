@@ -19,8 +19,9 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Short experts of a narrow network, two segments a step."""
     c = defaults()
     c.ipc = 10
-    c.steps = 300
+    c.steps = 120
     c.average = 0.95
+    c.relabel = True  # images move, and what experts say of them with it
     c.augment = "none"
     c.data.name = "chest_xray"
     c.data.size = 64
@@ -45,9 +46,11 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.optimizer.decay = "cosine"
     # Networks that train on the sets augment them: validation preferred it.
     c.eval.augment = "auto"
-    c.eval.every = 50
-    c.eval.epochs = 200
+    c.eval.every = 30
+    # Soft labels go on teaching: the first set has a validation AUC of 0.878 after 200
+    # epochs, 0.887 after 600, 0.888 after 1,000.
+    c.eval.epochs = 600
     c.eval.full_epochs = 12
     c.eval.batch = 64
-    c.checkpoint_every = 50
+    c.checkpoint_every = 30
     return smoke(c) if mode == "smoke" else c

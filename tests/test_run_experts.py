@@ -150,11 +150,15 @@ def test_a_truncated_snapshot_is_named(stored, tmp_path):
         taught(folder).read(0, 1)
 
 
-def test_experts_label_the_first_set_of_a_method_without_experts(tmp_path):
-    labels = ("--config.method=distribution", "--config.init.labels=experts")
-    # Nothing moves, so that the last set is the first.
-    still = ("--config.optimizer.images.lr=0.0", "--config.distribution.batch_real=4")
-    assert call("distill", tmp_path / "run", *labels, *still) == 0
+@pytest.mark.parametrize(
+    ("asked", "images_lr"),
+    # Where experts label the first set alone, nothing moves: it is the last one too.
+    [("--config.init.labels=experts", 0.0), ("--config.relabel=True", 0.5)],
+)
+def test_experts_label_the_set_of_a_method_without_experts(tmp_path, asked, images_lr):
+    shared = ("--config.method=distribution", "--config.distribution.batch_real=4")
+    rate = f"--config.optimizer.images.lr={images_lr}"
+    assert call("distill", tmp_path / "run", *shared, asked, rate) == 0
     (last,) = (tmp_path / "run" / "synthetic").glob("step_*8.npz")
     found = load_synthetic(last).synthetic
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]

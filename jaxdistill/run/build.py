@@ -138,9 +138,11 @@ def build_method(config: Config, given: Given) -> Method:
 
 
 def needs_experts(config: Config) -> bool:
-    """Whether the method, or the first labels, are of networks trained beforehand."""
+    """Whether the method, the first labels or the last come of networks trained
+    beforehand.
+    """
     taught = config["method"] in ("trajectory", "characteristic")
-    return taught or config["init"]["labels"] == "experts"
+    return taught or config["relabel"] or config["init"]["labels"] == "experts"
 
 
 def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:

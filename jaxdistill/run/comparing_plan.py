@@ -118,7 +118,8 @@ def learns_labels(config: Mapping[str, Any]) -> bool:
     """Whether the labels of what is distilled are, or become, soft."""
     moved = config["optimizer"]["labels"]["name"] != "none"
     init = config["init"]
-    return moved or init["labels"] == "experts" or init["label_margin"] < SURE
+    told = config["relabel"] or init["labels"] == "experts"
+    return moved or told or init["label_margin"] < SURE
 
 
 def _checked(said: str, key: str, value: Any, usual: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ def defaults() -> ml_collections.ConfigDict:
     c.ipc = 10  # synthetic images per class
     c.steps = 5000  # outer steps
     c.mosaic = 1  # k: an image holds k x k smaller ones (IDC's multi-formation)
+    c.relabel = False  # whether experts label the images that come out
     c.average = 0.0  # decay of the moving average of the set, 0 for none
     c.augment = "auto"  # auto: by the kind of data; else none or color_crop_...
     c.data = ml_collections.ConfigDict()

@@ -163,11 +163,14 @@ def complete(
         if home.finished:
             say(f"this run is finished: {home.summary}")
             return read_json(home.summary)
-        method, start = _taught(parts, start, way)
+        method, label = _taught(parts, way)
+        if config["init"]["labels"] == "experts":
+            start = label(start)
+        finish = label if config["relabel"] else lambda synthetic: synthetic
         optimiser = build.build_optimiser(config)
         learner = distilling(method, start, optimiser, average_decay=config["average"])
         try:
-            pace = _distil(parts, method, learner, home)
+            pace = _distil(parts, method, learner, finish, home)
         except Diverged as error:
             raise Diverged(f"{error}{_best_so_far(parts, home)}") from error
         summary = _choose(parts, home, way, say) | way.measure(parts, method, learner)
@@ -179,26 +182,32 @@ def complete(
     return summary
 
 
-def _taught(parts: Parts, start: Synthetic, way: Way) -> tuple[Method, Synthetic]:
-    """The method and the first set, with their experts trained first where they have
-    any.
-    """
+Label = Callable[[Synthetic], Synthetic]
+
+
+def _taught(parts: Parts, way: Way) -> tuple[Method, Label]:
+    """The method, and the experts' labelling of a set; experts are trained first."""
     config, judge = parts.config, parts.judge
     taught = build.needs_experts(config)
     experts = way.teach(parts, parts.loop.folder / "experts") if taught else None
     policy = build.build_policy(config, judge.pool)
     given = build.Given(judge.network, judge.pool, policy, experts)
-    if experts and config["init"]["labels"] == "experts":
-        start = expert_labelled(start, experts, judge.network, config["mosaic"])
-    return build.build_method(config, given), start
+
+    def label(synthetic: Synthetic) -> Synthetic:
+        assert experts is not None  # see `needs_experts`
+        return expert_labelled(synthetic, experts, judge.network, config["mosaic"])
+
+    return build.build_method(config, given), label
 
 
-def _distil(parts: Parts, method: Method, learner: Learner, home: Workdir) -> Pace:
+def _distil(
+    parts: Parts, method: Method, learner: Learner, finish: Label, home: Workdir
+) -> Pace:
     config, judge = parts.config, parts.judge
     score = validation(judge)
 
     def validate(step: int, state: DistillState, writer) -> None:
-        synthetic = state.average if config["average"] else state.synthetic
+        synthetic = finish(state.average if config["average"] else state.synthetic)
         save_synthetic(_set_file(home, step), synthetic, judge.pool)
         found = score(synthetic)
         flat = {
