@@ -21,7 +21,8 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.ipc = 10
     c.steps = 120
     c.average = 0.95
-    c.relabel = True  # images move, and what experts say of them with it
+    # No label learns: experts label the first images, and again what became of them.
+    c.relabel = True
     c.augment = "none"
     c.data.name = "chest_xray"
     c.data.size = 64
@@ -42,7 +43,6 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.init.lr = 0.02
     c.optimizer.images.lr = 0.05
     c.optimizer.lr.lr = 0.02
-    c.optimizer.labels = {"name": "adam", "lr": 0.05, "momentum": 0.9, "clip": 0.0}
     c.optimizer.decay = "cosine"
     # Networks that train on the sets augment them: validation preferred it.
     c.eval.augment = "auto"
