@@ -1,8 +1,15 @@
 """What the documentation says is what the project has."""
 
 import importlib.util
+import json
 import re
+import runpy
 from pathlib import Path
+
+import pytest
+
+from jaxdistill.run.defaults import VOLATILE
+from jaxdistill.run.workdir import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,3 +51,22 @@ def test_the_six_lines_are_calls_that_exist():
         for part in dotted.split("."):
             found = getattr(found, part)
         assert callable(found)
+
+
+KEPT = [
+    ("mtt_pneumoniamnist", "mtt_pneumoniamnist.py", "full", {}),
+    ("mtt_chest_xray_ipc10", "mtt_chest_xray.py", "class_means", {}),
+    ("mtt_chest_xray_ipc20", "mtt_chest_xray.py", "full", {"ipc": 20}),
+]
+
+
+@pytest.mark.parametrize(("kept", "file", "mode", "flags"), KEPT)
+def test_the_command_of_a_kept_result_still_asks_for_what_was_run(
+    kept, file, mode, flags
+):
+    summary = ROOT / "benchmarks" / "results" / f"{kept}.json"
+    then = flatten(json.loads(summary.read_text())["config"])
+    made = runpy.run_path(str(ROOT / "configs" / file))["get_config"](mode)
+    now = flatten(json.loads(made.to_json())) | flags
+    asked = {key: value for key, value in then.items() if key not in VOLATILE}
+    assert {key: now.get(key) for key in asked} == asked
