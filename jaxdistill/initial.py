@@ -102,7 +102,7 @@ def few_images(
 
 
 def expert_labelled(
-    first: Synthetic, experts: Experts, network: Network, mosaic: int = 1
+    synthetic: Synthetic, experts: Experts, network: Network, mosaic: int = 1
 ) -> Synthetic:
     """The set with the labels that all experts give its images at their last epoch.
 
@@ -113,12 +113,12 @@ def expert_labelled(
     mean over its cells. Raises `InputError` for experts of another network.
     """
     experts.require_network(network)
-    images = decode_images(first.images, mosaic)
+    images = decode_images(synthetic.images, mosaic)
     label = jax.jit(lambda params: jax.nn.log_softmax(network.apply(params, images)))
     said = [label(experts.read(i, experts.epochs)) for i in range(experts.count)]
     cells = jnp.stack(said).mean(axis=0)
-    own = cells.reshape(len(first.images), mosaic**2, -1).mean(axis=1)
-    return first._replace(logits=own)
+    own = cells.reshape(len(synthetic.images), mosaic**2, -1).mean(axis=1)
+    return synthetic._replace(logits=own)
 
 
 def _require_noise(noise: float) -> None:
