@@ -19,6 +19,7 @@ from jaxtyping import Array, Int
 from jaxdistill.driver import Plan, iterate
 from jaxdistill.errors import InputError
 from jaxdistill.mesh import initialise, make_mesh, require_multiple
+from jaxdistill.mosaic import decode_images
 from jaxdistill.population import map_population
 from jaxdistill.training import (
     Examples,
@@ -29,7 +30,7 @@ from jaxdistill.training import (
     require_recipe,
     train_epoch,
 )
-from jaxdistill.types import Learner, Network, Params, Pool, PRNGKey
+from jaxdistill.types import Learner, Network, Params, Pool, PRNGKey, Synthetic
 
 RECIPE = Recipe(epochs=50, momentum=0.0, weight_decay=0.0, drop_at=1.0)
 
@@ -128,3 +129,23 @@ def train_experts(
         return jax.tree.map(lambda leaf: leaf[expert], kept[epoch])
 
     return Experts(count, epochs, network.name, read)
+
+
+def expert_labelled(
+    synthetic: Synthetic, experts: Experts, network: Network, mosaic: int = 1
+) -> Synthetic:
+    """The set with the labels that all experts give its images at their last epoch.
+
+    logits = mean over experts of log softmax(f(image; theta_T))
+
+    So begin the labels of Guo et al. (2024, DATM, arXiv:2310.05773), on real images and
+    from the experts that are right; where an image is a mean, none is. A mosaic has the
+    mean over its cells. Raises `InputError` for experts of another network.
+    """
+    experts.require_network(network)
+    images = decode_images(synthetic.images, mosaic)
+    label = jax.jit(lambda params: jax.nn.log_softmax(network.apply(params, images)))
+    said = [label(experts.read(i, experts.epochs)) for i in range(experts.count)]
+    cells = jnp.stack(said).mean(axis=0)
+    own = cells.reshape(len(synthetic.images), mosaic**2, -1).mean(axis=1)
+    return synthetic._replace(logits=own)

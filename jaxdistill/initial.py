@@ -4,7 +4,7 @@ A good start saves most of the outer steps. `"cluster_mean"` splits every class 
 `ipc` groups of similar images and takes their means: unlike noisy copies of one class
 mean they differ in what the class's images differ in, and unlike real images each is of
 ten images or more (which proves no privacy). A mean may lie between classes, so that
-the experts' opinion tells it better than a class does: `expert_labelled`.
+the experts' opinion tells it better than a class does: `experts.expert_labelled`.
 """
 
 import warnings
@@ -17,11 +17,10 @@ from scipy.spatial.distance import cdist
 
 from jaxdistill.coresets import k_means
 from jaxdistill.errors import InputError, require_name
-from jaxdistill.experts import Experts
-from jaxdistill.mosaic import decode_images, encode_images
+from jaxdistill.mosaic import encode_images
 from jaxdistill.sampling import check_ipc, class_table, random_subset
 from jaxdistill.standard import standardise
-from jaxdistill.types import Images, Network, Pool, PRNGKey, Synthetic
+from jaxdistill.types import Images, Pool, PRNGKey, Synthetic
 
 HARD = 100.0  # a logit margin whose softmax is one-hot in float32
 SMALLEST = 10  # images in a mean at least, so that none of them stands for itself
@@ -99,26 +98,6 @@ def few_images(
         logits=jnp.asarray(label_margin * shares),
         raw_lr=_raw_lr(lr, schedule),
     )
-
-
-def expert_labelled(
-    synthetic: Synthetic, experts: Experts, network: Network, mosaic: int = 1
-) -> Synthetic:
-    """The set with the labels that all experts give its images at their last epoch.
-
-    logits = mean over experts of log softmax(f(image; theta_T))
-
-    So begin the labels of Guo et al. (2024, DATM, arXiv:2310.05773), on real images and
-    from the experts that are right; where an image is a mean, none is. A mosaic has the
-    mean over its cells. Raises `InputError` for experts of another network.
-    """
-    experts.require_network(network)
-    images = decode_images(synthetic.images, mosaic)
-    label = jax.jit(lambda params: jax.nn.log_softmax(network.apply(params, images)))
-    said = [label(experts.read(i, experts.epochs)) for i in range(experts.count)]
-    cells = jnp.stack(said).mean(axis=0)
-    own = cells.reshape(len(synthetic.images), mosaic**2, -1).mean(axis=1)
-    return synthetic._replace(logits=own)
 
 
 def _require_noise(noise: float) -> None:

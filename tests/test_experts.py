@@ -10,17 +10,22 @@ import pytest
 from helpers import (
     CLASSES,
     EXPERT_RECIPE,
+    PIXELS,
     assert_close,
     assert_same_bits,
+    linear_network,
+    made_experts,
     tanh_network,
     toy_experts,
     toy_pool,
+    toy_synthetic,
 )
 
 from jaxdistill.driver import Plan, iterate
 from jaxdistill.errors import InputError
-from jaxdistill.experts import expert_training, train_experts
+from jaxdistill.experts import expert_labelled, expert_training, train_experts
 from jaxdistill.mesh import initialise, make_mesh
+from jaxdistill.mosaic import decode_images
 from jaxdistill.standard import standardise
 from jaxdistill.training import begin, of_split, train_epoch
 
@@ -168,3 +173,24 @@ def test_a_count_that_does_not_divide_over_the_devices():
 def test_a_recipe_that_cannot_train():
     with pytest.raises(InputError, match=r"experts\.batch=0"):
         expert_training(tanh_network(), range(2), recipe=RECIPE._replace(batch=0))
+
+
+@pytest.mark.parametrize("mosaic", [1, 2])
+def test_experts_label_images_by_their_mean_log_probabilities(mosaic):
+    network = linear_network()
+    snapshots = [[network.init(jax.random.key(i)) for i in (e, e + 5)] for e in (0, 1)]
+    first = toy_synthetic(6)
+    logits = expert_labelled(first, made_experts(network, snapshots), network, mosaic)
+    images = np.asarray(decode_images(first.images, mosaic), np.float64)
+    expected = np.zeros((6, CLASSES))
+    for _, last in snapshots:
+        out = images.reshape(-1, PIXELS) @ np.asarray(last["w"]) + np.asarray(last["b"])
+        out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
+        expected += out.reshape(6, mosaic**2, CLASSES).mean(axis=1) / 2
+    np.testing.assert_allclose(logits.logits, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(logits.images, first.images)
+
+
+def test_experts_of_another_network_label_nothing():
+    with pytest.raises(InputError, match="trajectories of tanh-6, not of tanh-7"):
+        expert_labelled(toy_synthetic(), toy_experts(), tanh_network(7))

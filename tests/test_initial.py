@@ -4,21 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import (
-    CLASSES,
-    PIXELS,
-    SHAPE,
-    linear_network,
-    made_experts,
-    tanh_network,
-    toy_experts,
-    toy_pool,
-    toy_synthetic,
-)
+from helpers import CLASSES, SHAPE, toy_pool
 
 from jaxdistill.errors import InputError
-from jaxdistill.initial import class_means, cluster_means, expert_labelled, initial
-from jaxdistill.mosaic import decode_images
+from jaxdistill.initial import class_means, cluster_means, initial
 from jaxdistill.standard import fit_zca, standardise
 from jaxdistill.types import Pool
 
@@ -95,27 +84,6 @@ def test_a_start_of_cluster_means_is_those_means_under_noise():
         assert (made <= own.max(axis=0) + 1e-5).all()
         assert made.std(axis=0).mean() > 0.05  # they differ
     assert 0.4 < np.std(noisy.images - still.images) < 0.6
-
-
-@pytest.mark.parametrize("mosaic", [1, 2])
-def test_experts_label_images_by_their_mean_log_probabilities(mosaic):
-    network = linear_network()
-    snapshots = [[network.init(jax.random.key(i)) for i in (e, e + 5)] for e in (0, 1)]
-    first = toy_synthetic(6)
-    logits = expert_labelled(first, made_experts(network, snapshots), network, mosaic)
-    images = np.asarray(decode_images(first.images, mosaic), np.float64)
-    expected = np.zeros((6, CLASSES))
-    for _, last in snapshots:
-        out = images.reshape(-1, PIXELS) @ np.asarray(last["w"]) + np.asarray(last["b"])
-        out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
-        expected += out.reshape(6, mosaic**2, CLASSES).mean(axis=1) / 2
-    np.testing.assert_allclose(logits.logits, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(logits.images, first.images)
-
-
-def test_experts_of_another_network_label_nothing():
-    with pytest.raises(InputError, match="trajectories of tanh-6, not of tanh-7"):
-        expert_labelled(toy_synthetic(), toy_experts(), tanh_network(7))
 
 
 def test_the_default_is_noisy_class_means_in_class_order():

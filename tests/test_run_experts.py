@@ -17,8 +17,7 @@ from helpers import (
 from tiny import call, finished, listing, root
 
 from jaxdistill.errors import InputError
-from jaxdistill.experts import train_experts
-from jaxdistill.initial import expert_labelled
+from jaxdistill.experts import expert_labelled, train_experts
 from jaxdistill.mesh import make_mesh
 from jaxdistill.run.distilling import prepare, teach
 from jaxdistill.run.expert_store import Teaching, ensure_experts

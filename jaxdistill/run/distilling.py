@@ -9,8 +9,7 @@ import jax
 
 from jaxdistill.distill import DistillState, distilling
 from jaxdistill.errors import Diverged
-from jaxdistill.experts import Experts
-from jaxdistill.initial import expert_labelled
+from jaxdistill.experts import Experts, expert_labelled
 from jaxdistill.mesh import make_mesh
 from jaxdistill.run import build, figures, rules
 from jaxdistill.run.defaults import VOLATILE
