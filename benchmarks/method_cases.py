@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdistill.distillers import characteristic, kernel, trajectory
-from jaxdistill.distillers.distribution import distribution_matching
-from jaxdistill.distillers.gradient import gradient_matching
-from jaxdistill.distillers.soft_label import soft_label
-from jaxdistill.experts import Experts
+from jaxdistill.distillation.distillers import characteristic, kernel, trajectory
+from jaxdistill.distillation.distillers.distribution import distribution_matching
+from jaxdistill.distillation.distillers.gradient import gradient_matching
+from jaxdistill.distillation.distillers.soft_label import soft_label
+from jaxdistill.distillation.experts import Experts
 from jaxdistill.types import Method, Network, Params, Synthetic
 
 CLASSES = 10

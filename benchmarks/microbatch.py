@@ -1,17 +1,17 @@
 """Time of a training epoch by the size of the parts that a batch is divided in.
 
 ConvNet of width 32, depth 3, batches of 128 grey images of 28 pixels: the number behind
-`jaxdistill.microbatch.CACHE`.
+`jaxdistill.engine.microbatch.CACHE`.
 """
 
 import jax
 import jax.numpy as jnp
 from common import arguments, compiled, medians, relative_error, report
 
-from jaxdistill import microbatch
+from jaxdistill.data.standard import Standard
+from jaxdistill.engine import microbatch
+from jaxdistill.engine.training import Examples, Recipe, begin, train_epoch
 from jaxdistill.networks import convnet
-from jaxdistill.standard import Standard
-from jaxdistill.training import Examples, Recipe, begin, train_epoch
 
 SHAPE = (28, 28, 1)
 CLASSES = 2

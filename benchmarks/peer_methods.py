@@ -1,7 +1,8 @@
 """The methods' losses as plain PyTorch: loops over classes, `torch.autograd.grad`.
 
-Written from the equations at the head of each file of `jaxdistill/distillers`, without
-augmentation. A graph through a gradient is kept by `create_graph=True`.
+Written from the equations at the head of each file of
+`jaxdistill/distillation/distillers`, without augmentation. A graph through a gradient
+is kept by `create_graph=True`.
 """
 
 from collections.abc import Callable, Iterator

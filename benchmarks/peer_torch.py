@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from common import arguments, comparison, compiled, medians, relative_error, report
 from unroll import CLASSES, FULL, SMOKE, outer_gradient, problem
 
+from jaxdistill.data.standard import Standard
+from jaxdistill.engine.population import map_population
+from jaxdistill.engine.training import Examples, Recipe, TrainState, train_epoch
 from jaxdistill.networks import convnet
-from jaxdistill.population import map_population
-from jaxdistill.standard import Standard
-from jaxdistill.training import Examples, Recipe, TrainState, train_epoch
 
 DEVICE = "cuda" if jax.default_backend() == "gpu" else "cpu"
 AGREEMENT = 1e-4

@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from jaxdistill.run.shipping_report import told
+from jaxdistill.jobs.ship.report import told
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from common import arguments, compiled, report
 
-from jaxdistill.distillers.soft_label import soft_label
+from jaxdistill.distillation.distillers.soft_label import soft_label
 from jaxdistill.networks import convnet
 from jaxdistill.types import Method, Synthetic
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from common import arguments, compiled, medians, relative_error, report
 
-from jaxdistill.losses import soft_cross_entropy
-from jaxdistill.microbatch import microbatch
+from jaxdistill.engine.losses import soft_cross_entropy
+from jaxdistill.engine.microbatch import microbatch
+from jaxdistill.engine.unroll import unroll
 from jaxdistill.networks import convnet
-from jaxdistill.unroll import unroll
 
 CLASSES = 10
 FULL = {"width": 128, "depth": 3}

@@ -7,7 +7,7 @@ jaxdistill compare --config=configs/compare_chest_xray.py \
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
 
 SOFT = {"name": "adam", "lr": 0.01, "momentum": 0.9, "clip": 0.0}  # labels learn too
 

@@ -11,7 +11,7 @@ jaxdistill compare --config=configs/compare_mnist.py --workdir=runs/compare_mnis
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
 
 GRADIENT = {
     "method": "gradient",

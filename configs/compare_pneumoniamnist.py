@@ -11,7 +11,7 @@ same experts are trained in the work folder.
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
 
 SOFT = {"name": "adam", "lr": 0.05, "momentum": 0.9, "clip": 0.0}  # labels learn too
 

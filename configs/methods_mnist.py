@@ -20,7 +20,7 @@ jaxdistill distill --config=configs/methods_mnist.py:dsa --workdir=runs/dsa_mnis
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke
+from jaxdistill.jobs.settings.defaults import defaults, smoke
 
 NAMES = ("dc", "dc1", "dsa", "dsa1", "dm", "dm1")
 MODES = ("full", *NAMES, "smoke")

@@ -11,7 +11,7 @@ jaxdistill distill --config=configs/mtt_chest_xray.py:class_means \
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke
+from jaxdistill.jobs.settings.defaults import defaults, smoke
 
 MODES = ("full", "smoke", "class_means")
 

@@ -11,7 +11,7 @@ jaxdistill distill --config=configs/mtt_covid_radiography.py --workdir=runs/covi
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke
+from jaxdistill.jobs.settings.defaults import defaults, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:

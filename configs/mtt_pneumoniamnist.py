@@ -5,7 +5,7 @@ jaxdistill distill --config=configs/mtt_pneumoniamnist.py --workdir=runs/mtt_pne
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke
+from jaxdistill.jobs.settings.defaults import defaults, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:

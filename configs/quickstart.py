@@ -7,7 +7,7 @@ jaxdistill distill --config=configs/quickstart.py --workdir=runs/quickstart
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke
+from jaxdistill.jobs.settings.defaults import defaults, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:

@@ -12,7 +12,7 @@ jaxdistill regenerate lenet.npz --out=weights.npz
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke
+from jaxdistill.jobs.settings.defaults import defaults, smoke
 
 MODES = ("full", "hard", "five", "smoke")
 

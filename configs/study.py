@@ -10,7 +10,7 @@ jaxdistill study --config=configs/study.py --workdir=runs/study
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
 
 # Steps and inner loops are reduced from the published ones, by ten and more.
 METHODS = {

@@ -11,7 +11,7 @@ jaxdistill study --config=configs/study_medmnist.py --workdir=runs/study_medmnis
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
 
 METHODS = {
     "dc": {

@@ -21,7 +21,7 @@ jaxdistill distill --config=configs/trajectory_family.py:datm --workdir=runs/dat
 
 import ml_collections
 
-from jaxdistill.run.defaults import defaults, smoke
+from jaxdistill.jobs.settings.defaults import defaults, smoke
 
 # The published a and rho.
 FLAT = {"experts.rho": 0.01, "experts.orthogonal": 0.3}

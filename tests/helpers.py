@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill.experts import Experts, train_experts
+from jaxdistill.data.standard import fit
+from jaxdistill.distillation.experts import Experts, train_experts
+from jaxdistill.engine.training import Recipe
 from jaxdistill.networks import convnet
-from jaxdistill.standard import fit
-from jaxdistill.training import Recipe
 from jaxdistill.types import Learner, Network, Pool, Split, Standard, Synthetic
 
 SIDE, CLASSES = 8, 3

@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 from scipy import ndimage
 
-from jaxdistill.augment import (
+from jaxdistill.augment.siamese import (
     OPERATIONS,
     POLICIES,
     augment_each,

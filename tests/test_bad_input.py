@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny import CLASSES, call, finished, listing, root
 
-from jaxdistill.run.rules import SEEDS
+from jaxdistill.jobs.distil.rules import SEEDS
 
 
 def refused(capsys, workdir: Path, *flags: str) -> str:

@@ -20,7 +20,7 @@ from helpers import (
 )
 from scipy.special import log_softmax, softmax
 
-from jaxdistill.distillers.characteristic import (
+from jaxdistill.distillation.distillers.characteristic import (
     characteristic_matching,
     discrepancy,
     draw_nets,

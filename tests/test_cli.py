@@ -8,7 +8,7 @@ from tiny import CONFIG, command
 
 from jaxdistill.cli.arguments import parse
 from jaxdistill.cli.main import VERBS, main
-from jaxdistill.run.defaults import defaults
+from jaxdistill.jobs.settings.defaults import defaults
 from jaxdistill.run.workdir import flatten
 
 VERB = ("workdir",)

@@ -16,19 +16,20 @@ import tiny
 from helpers import toy_pool
 from tiny import call, listing, root
 
+from jaxdistill.engine.mesh import make_mesh
+from jaxdistill.engine.training import begin, of_split, train_epoch
 from jaxdistill.errors import Diverged, InputError, Stopped
-from jaxdistill.evaluate import predict
-from jaxdistill.mesh import make_mesh
+from jaxdistill.evaluation.evaluate import predict
+from jaxdistill.evaluation.ranking import augmentation_robust_score, label_robust_score
+from jaxdistill.jobs.compare import cells as comparing_cells
+from jaxdistill.jobs.compare import job as comparing
+from jaxdistill.jobs.compare.plan import plan
+from jaxdistill.jobs.distil.distilling import prepare
+from jaxdistill.jobs.judging.judge import Judge
+from jaxdistill.jobs.judging.sets import Knowledge, training_record
+from jaxdistill.jobs.settings.build import eval_recipe
+from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
 from jaxdistill.networks import mlp
-from jaxdistill.ranking import augmentation_robust_score, label_robust_score
-from jaxdistill.run import comparing, comparing_cells
-from jaxdistill.run.build import eval_recipe
-from jaxdistill.run.comparing_plan import plan
-from jaxdistill.run.comparing_sets import Knowledge, training_record
-from jaxdistill.run.defaults import defaults, smoke, variants
-from jaxdistill.run.distilling import prepare
-from jaxdistill.run.judge import Judge
-from jaxdistill.training import begin, of_split, train_epoch
 
 SOFT = {"name": "adam", "lr": 0.1, "momentum": 0.9, "clip": 0.0}
 METHODS = {

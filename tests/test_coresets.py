@@ -9,7 +9,8 @@ import pytest
 from helpers import tanh_network, toy_pool
 from scipy.special import softmax
 
-from jaxdistill.coresets import (
+from jaxdistill.data.standard import standardise
+from jaxdistill.distillation.coresets import (
     CORESETS,
     coreset,
     easiest,
@@ -23,7 +24,6 @@ from jaxdistill.coresets import (
     k_means_medoids,
 )
 from jaxdistill.errors import InputError
-from jaxdistill.standard import standardise
 
 # Every choice as a function of features, labels, ipc and seed.
 CHOICES = {name: functools.partial(coreset, name) for name in CORESETS} | {

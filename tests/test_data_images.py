@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdistill.data.images import fit_image, read_image
+from jaxdistill.data.images import read_image
+from jaxdistill.data.pixels import fit_image
 from jaxdistill.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -7,9 +7,9 @@ import optax
 import pytest
 
 import jaxdistill.data as data
+from jaxdistill.data.standard import standardise
+from jaxdistill.engine.sampling import class_table, draw_balanced
 from jaxdistill.errors import InputError
-from jaxdistill.sampling import class_table, draw_balanced
-from jaxdistill.standard import standardise
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -13,12 +13,12 @@ from helpers import (
     toy_synthetic,
 )
 
-from jaxdistill.distill import distill, distilling, outer_optimiser
-from jaxdistill.distillers.trajectory import trajectory_matching
-from jaxdistill.driver import Plan, iterate
+from jaxdistill.distillation.distill import distill, distilling, outer_optimiser
+from jaxdistill.distillation.distillers.trajectory import trajectory_matching
+from jaxdistill.distillation.initial import initial
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, make_mesh
 from jaxdistill.errors import InputError
-from jaxdistill.initial import initial
-from jaxdistill.mesh import initialise, make_mesh
 from jaxdistill.types import Matched, Method, Source
 
 KEY = jax.random.key(6)

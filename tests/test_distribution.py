@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import CLASSES, tanh_network, toy_pool, toy_synthetic
 
-from jaxdistill.distillers import distribution
-from jaxdistill.distillers.distribution import distribution_matching
+from jaxdistill.distillation.distillers import distribution
+from jaxdistill.distillation.distillers.distribution import distribution_matching
 from jaxdistill.errors import InputError
 
 KEY = jax.random.key(3)

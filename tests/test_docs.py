@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxdistill.run.defaults import VOLATILE
+from jaxdistill.jobs.settings.defaults import VOLATILE
 from jaxdistill.run.workdir import flatten
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import assert_same_bits, toy_learner
 
-from jaxdistill.driver import Plan, iterate
-from jaxdistill.mesh import initialise, make_mesh
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, make_mesh
 
 RESIDENT = jnp.asarray([0.5, 1.0, 2.0])
 KEY = jax.random.key(1)

@@ -17,18 +17,18 @@ from helpers import (
 )
 from scipy.special import softmax
 
+from jaxdistill.data.standard import standardise
+from jaxdistill.distillation.initial import initial
+from jaxdistill.engine.mesh import make_mesh
+from jaxdistill.engine.training import Recipe, of_split, of_synthetic, train_network
 from jaxdistill.errors import InputError
-from jaxdistill.evaluate import (
+from jaxdistill.evaluation.evaluate import (
     REAL_LR,
     evaluate,
     evaluator,
     predict,
     subset_evaluator,
 )
-from jaxdistill.initial import initial
-from jaxdistill.mesh import make_mesh
-from jaxdistill.standard import standardise
-from jaxdistill.training import Recipe, of_split, of_synthetic, train_network
 
 RECIPE = Recipe(epochs=3, batch=24)
 KEY = jax.random.key(4)

@@ -21,13 +21,17 @@ from helpers import (
     toy_synthetic,
 )
 
-from jaxdistill.driver import Plan, iterate
+from jaxdistill.data.standard import standardise
+from jaxdistill.distillation.experts import (
+    expert_labelled,
+    expert_training,
+    train_experts,
+)
+from jaxdistill.distillation.mosaic import decode_images
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, make_mesh
+from jaxdistill.engine.training import begin, of_split, train_epoch
 from jaxdistill.errors import InputError
-from jaxdistill.experts import expert_labelled, expert_training, train_experts
-from jaxdistill.mesh import initialise, make_mesh
-from jaxdistill.mosaic import decode_images
-from jaxdistill.standard import standardise
-from jaxdistill.training import begin, of_split, train_epoch
 
 RECIPE = EXPERT_RECIPE._replace(momentum=0.5)
 

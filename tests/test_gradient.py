@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import CLASSES, linear_network, tanh_network, toy_pool, toy_synthetic
 
-from jaxdistill.augment import augment_siamese
-from jaxdistill.distillers import gradient
-from jaxdistill.distillers.gradient import gradient_matching
+from jaxdistill.augment.siamese import augment_siamese
+from jaxdistill.distillation.distillers import gradient
+from jaxdistill.distillation.distillers.gradient import gradient_matching
 from jaxdistill.errors import InputError
 
 KEY = jax.random.key(3)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from jaxdistill.errors import InputError
-from jaxdistill.indicator import (
+from jaxdistill.evaluation.indicator import (
     correlation,
     fit_relation,
     leave_one_group_out,

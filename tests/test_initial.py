@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import CLASSES, SHAPE, toy_pool
 
+from jaxdistill.data.standard import fit_zca, standardise
+from jaxdistill.distillation.initial import class_means, cluster_means, initial
 from jaxdistill.errors import InputError
-from jaxdistill.initial import class_means, cluster_means, initial
-from jaxdistill.standard import fit_zca, standardise
 from jaxdistill.types import Pool
 
 KEY = jax.random.key(0)

@@ -16,7 +16,7 @@ from helpers import (
 )
 from scipy.special import softmax
 
-from jaxdistill.distillers.kernel import (
+from jaxdistill.distillation.distillers.kernel import (
     Batch,
     doubt,
     kernel_regression,

@@ -7,8 +7,7 @@ import pytest
 from helpers import ToyState, assert_close, toy_learner
 from jax.sharding import PartitionSpec as P
 
-from jaxdistill.errors import InputError
-from jaxdistill.mesh import (
+from jaxdistill.engine.mesh import (
     AXIS,
     initialise,
     make_mesh,
@@ -18,6 +17,7 @@ from jaxdistill.mesh import (
     split_leading,
     spread,
 )
+from jaxdistill.errors import InputError
 
 STEPS = 3
 

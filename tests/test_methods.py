@@ -19,16 +19,16 @@ from helpers import (
     toy_synthetic,
 )
 
-from jaxdistill.distill import distilling, outer_optimiser
-from jaxdistill.distillers.characteristic import characteristic_matching
-from jaxdistill.distillers.distribution import distribution_matching
-from jaxdistill.distillers.gradient import gradient_matching
-from jaxdistill.distillers.kernel import kernel_regression
-from jaxdistill.distillers.soft_label import soft_label
-from jaxdistill.distillers.trajectory import trajectory_matching
-from jaxdistill.driver import Plan, iterate
+from jaxdistill.distillation.distill import distilling, outer_optimiser
+from jaxdistill.distillation.distillers.characteristic import characteristic_matching
+from jaxdistill.distillation.distillers.distribution import distribution_matching
+from jaxdistill.distillation.distillers.gradient import gradient_matching
+from jaxdistill.distillation.distillers.kernel import kernel_regression
+from jaxdistill.distillation.distillers.soft_label import soft_label
+from jaxdistill.distillation.distillers.trajectory import trajectory_matching
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, make_mesh
 from jaxdistill.errors import InputError
-from jaxdistill.mesh import initialise, make_mesh
 from jaxdistill.types import Method, Synthetic
 
 

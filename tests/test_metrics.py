@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from jaxdistill.metrics import (
+from jaxdistill.evaluation.metrics import (
     binary_auc,
     class_scores,
     macro_auc,

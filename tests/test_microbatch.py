@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.microbatch import CACHE, mean_over, microbatch
+from jaxdistill.engine.microbatch import CACHE, mean_over, microbatch
 from jaxdistill.networks import convnet, resnet18
 
 

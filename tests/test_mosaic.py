@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from helpers import CLASSES, tanh_network, toy_pool, toy_synthetic
 
-from jaxdistill.distillers.distribution import distribution_matching
+from jaxdistill.distillation.distillers.distribution import distribution_matching
+from jaxdistill.distillation.initial import initial
+from jaxdistill.distillation.mosaic import (
+    decode,
+    decode_images,
+    encode_images,
+    multi_formation,
+)
 from jaxdistill.errors import InputError
-from jaxdistill.initial import initial
-from jaxdistill.mosaic import decode, decode_images, encode_images, multi_formation
 
 
 def test_cells_come_in_reading_order_and_keep_their_pixels():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.errors import InputError
-from jaxdistill.ranking import augmentation_robust_score, label_robust_score
+from jaxdistill.evaluation.ranking import augmentation_robust_score, label_robust_score
 
 NEUTRAL = (1 - math.exp(-1)) / (math.e - math.exp(-1))
 SCORES = (label_robust_score, augmentation_robust_score)

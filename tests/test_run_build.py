@@ -14,11 +14,12 @@ import pytest
 from helpers import assert_close, assert_same_bits, toy_pool, toy_synthetic
 from tiny import get_config
 
+from jaxdistill.engine.mesh import make_mesh
 from jaxdistill.errors import InputError
-from jaxdistill.mesh import make_mesh
-from jaxdistill.run import build, rules
-from jaxdistill.run.defaults import VOLATILE, defaults
-from jaxdistill.run.judge import Judge, require_settings
+from jaxdistill.jobs.distil import rules
+from jaxdistill.jobs.judging.judge import Judge, require_settings
+from jaxdistill.jobs.settings import build
+from jaxdistill.jobs.settings.defaults import VOLATILE, defaults
 from jaxdistill.run.workdir import flatten
 from jaxdistill.types import Pool, Split, Standard, Synthetic
 

@@ -16,14 +16,14 @@ from helpers import (
 )
 from tiny import call, finished, listing, root
 
+from jaxdistill.distillation.experts import expert_labelled, train_experts
+from jaxdistill.engine.mesh import make_mesh
 from jaxdistill.errors import InputError
-from jaxdistill.experts import expert_labelled, train_experts
-from jaxdistill.mesh import make_mesh
-from jaxdistill.run.distilling import prepare, teach
-from jaxdistill.run.expert_store import Teaching, ensure_experts
+from jaxdistill.jobs.distil.distilling import prepare, teach
+from jaxdistill.jobs.distil.expert_store import Teaching, ensure_experts
+from jaxdistill.jobs.judging.synthetic import load_synthetic
 from jaxdistill.run.loop import Loop
 from jaxdistill.run.snapshots import saved_steps
-from jaxdistill.run.synthetic import load_synthetic
 
 KEY = jax.random.key(5)
 RECIPE = EXPERT_RECIPE._replace(epochs=2)

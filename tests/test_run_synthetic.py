@@ -8,9 +8,13 @@ import pytest
 from helpers import assert_same_bits, toy_pool, toy_synthetic
 from tiny import arrays, call, finished, lines, listing, summary
 
-from jaxdistill import standard
+from jaxdistill.data import standard
 from jaxdistill.errors import InputError
-from jaxdistill.run.synthetic import load_synthetic, require_fits, save_synthetic
+from jaxdistill.jobs.judging.synthetic import (
+    load_synthetic,
+    require_fits,
+    save_synthetic,
+)
 
 MORE = "--config.eval.networks=mlp:width=3:depth=1"
 

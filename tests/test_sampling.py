@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill.engine.sampling import class_table, draw_balanced, random_subset
 from jaxdistill.errors import InputError
-from jaxdistill.sampling import class_table, draw_balanced, random_subset
 
 LABELS = np.array([0] * 3 + [1] * 7 + [2] * 50)[
     np.random.default_rng(0).permutation(60)

@@ -15,19 +15,19 @@ import pytest
 import tiny
 from helpers import CLASSES, assert_same_bits, toy_pool, toy_synthetic
 
-from jaxdistill import shipping
 from jaxdistill.cli.arguments import parse
 from jaxdistill.cli.main import main
+from jaxdistill.engine.schedule import Schedule
+from jaxdistill.engine.training import of_synthetic, train_fresh
 from jaxdistill.errors import InputError
-from jaxdistill.evaluate import predict
-from jaxdistill.metrics import scores
+from jaxdistill.evaluation.evaluate import predict
+from jaxdistill.evaluation.metrics import scores
+from jaxdistill.jobs.settings import build
+from jaxdistill.jobs.ship.job import load_parcel, made_here, to_bytes
 from jaxdistill.networks import convnet
-from jaxdistill.packing import pack, to_float, unpack
-from jaxdistill.run import build
-from jaxdistill.run.shipping import load_parcel, made_here, to_bytes
-from jaxdistill.schedule import Schedule
-from jaxdistill.shipping import Net, Parcel, from_arrays, to_arrays
-from jaxdistill.training import of_synthetic, train_fresh
+from jaxdistill.sharing import shipping
+from jaxdistill.sharing.packing import pack, to_float, unpack
+from jaxdistill.sharing.shipping import Net, Parcel, from_arrays, to_arrays
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ROWS = ("learned", "regenerated")

@@ -13,14 +13,14 @@ from helpers import (
     toy_synthetic,
 )
 
-from jaxdistill.distillers.soft_label import soft_label, starting_at
+from jaxdistill.data.standard import standardise
+from jaxdistill.distillation.distillers.soft_label import soft_label, starting_at
+from jaxdistill.distillation.initial import class_means, few_images, initial
+from jaxdistill.engine.losses import soft_cross_entropy
+from jaxdistill.engine.schedule import Schedule, follow, step_rows
+from jaxdistill.engine.unroll import SGD, adam, ahead, unroll
 from jaxdistill.errors import InputError
-from jaxdistill.evaluate import evaluate
-from jaxdistill.initial import class_means, few_images, initial
-from jaxdistill.losses import soft_cross_entropy
-from jaxdistill.schedule import Schedule, follow, step_rows
-from jaxdistill.standard import standardise
-from jaxdistill.unroll import SGD, adam, ahead, unroll
+from jaxdistill.evaluation.evaluate import evaluate
 
 KEY = jax.random.key(3)
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill.data.standard import fit, fit_zca, standardise, to_unit
 from jaxdistill.errors import InputError
-from jaxdistill.standard import fit, fit_zca, standardise, to_unit
 
 RNG = np.random.default_rng(0)
 

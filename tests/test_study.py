@@ -20,21 +20,25 @@ from tiny import root
 
 from jaxdistill.cli.main import main
 from jaxdistill.errors import InputError
-from jaxdistill.indicator import (
+from jaxdistill.evaluation.indicator import (
     correlation,
     fit_relation,
     leave_one_group_out,
     mean_absolute_error,
     predict,
 )
-from jaxdistill.run import build, comparing, rules, studying, studying_predict
-from jaxdistill.run.defaults import defaults, smoke, variants
-from jaxdistill.run.evaluating import record_of
+from jaxdistill.jobs.compare import job as comparing
+from jaxdistill.jobs.distil import rules
+from jaxdistill.jobs.judging.evaluating import record_of
+from jaxdistill.jobs.settings import build
+from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.study import job as studying
+from jaxdistill.jobs.study import predict as studying_predict
+from jaxdistill.jobs.study.advice import advice, text
+from jaxdistill.jobs.study.points import arrays, points_of
+from jaxdistill.jobs.study.report import words
+from jaxdistill.jobs.study.sets import set_config, sets_of
 from jaxdistill.run.files import plain, write_json
-from jaxdistill.run.studying_advice import advice, text
-from jaxdistill.run.studying_points import arrays, points_of
-from jaxdistill.run.studying_report import words
-from jaxdistill.run.studying_sets import set_config, sets_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 REAL, GONE = "real", "gone"

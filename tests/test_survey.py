@@ -5,11 +5,11 @@ import pytest
 from helpers import tanh_network, toy_experts, toy_pool
 from scipy.special import softmax
 
+from jaxdistill.data.standard import standardise
+from jaxdistill.distillation.experts import Experts
+from jaxdistill.distillation.survey import agreement, survey_experts
 from jaxdistill.errors import InputError
-from jaxdistill.experts import Experts
-from jaxdistill.metrics import scores
-from jaxdistill.standard import standardise
-from jaxdistill.survey import agreement, survey_experts
+from jaxdistill.evaluation.metrics import scores
 
 
 def on_a_way(points):

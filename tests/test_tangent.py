@@ -14,10 +14,10 @@ from helpers import (
     toy_synthetic,
 )
 
-from jaxdistill.distillers.kernel import kernel_regression
-from jaxdistill.distillers.tangent import regress_tangents
+from jaxdistill.data.standard import standardise
+from jaxdistill.distillation.distillers.kernel import kernel_regression
+from jaxdistill.distillation.distillers.tangent import regress_tangents
 from jaxdistill.errors import InputError
-from jaxdistill.standard import standardise
 
 RIDGE = 0.05
 ENOUGH = 400  # iterations to a float64's end

@@ -16,10 +16,9 @@ from helpers import (
 )
 from scipy.special import log_softmax, softmax
 
-from jaxdistill.errors import InputError
-from jaxdistill.losses import soft_cross_entropy
-from jaxdistill.standard import standardise
-from jaxdistill.training import (
+from jaxdistill.data.standard import standardise
+from jaxdistill.engine.losses import soft_cross_entropy
+from jaxdistill.engine.training import (
     Examples,
     Recipe,
     TrainState,
@@ -31,6 +30,7 @@ from jaxdistill.training import (
     train_epoch,
     train_network,
 )
+from jaxdistill.errors import InputError
 from jaxdistill.types import Standard
 
 KEY = jax.random.key(2)

@@ -17,8 +17,8 @@ from helpers import (
 )
 from scipy.special import softmax
 
-from jaxdistill.distill import distilling, outer_optimiser
-from jaxdistill.distillers.trajectory import (
+from jaxdistill.distillation.distill import distilling, outer_optimiser
+from jaxdistill.distillation.distillers.trajectory import (
     Segment,
     StartRange,
     draw_segments,
@@ -26,8 +26,8 @@ from jaxdistill.distillers.trajectory import (
     shape_term,
     trajectory_matching,
 )
+from jaxdistill.engine.mesh import initialise, make_mesh, map_update
 from jaxdistill.errors import InputError
-from jaxdistill.mesh import initialise, make_mesh, map_update
 from jaxdistill.types import Synthetic
 
 STEPS = 4

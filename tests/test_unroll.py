@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.augment import augment_siamese, policy
+from jaxdistill.augment.siamese import augment_siamese, policy
+from jaxdistill.engine.losses import soft_cross_entropy
+from jaxdistill.engine.unroll import SGD, adam, momentum, unroll
 from jaxdistill.errors import InputError
-from jaxdistill.losses import soft_cross_entropy
 from jaxdistill.networks import convnet
-from jaxdistill.unroll import SGD, adam, momentum, unroll
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_close, assert_same_bits, toy_synthetic
 from test_trajectory import linear_method, train_by_hand, value_and_grad, walk
 
-from jaxdistill.distillers.weighting import (
+from jaxdistill.distillation.distillers.weighting import (
     WEIGHTINGS,
     deep_only,
     easy_first,

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from jaxdistill.cli.main import main
-from jaxdistill.run.defaults import defaults
+from jaxdistill.jobs.settings.defaults import defaults
 
 CLASSES = ("clear", "opaque")
 COUNTS = {"train": 12, "val": 6, "test": 6}

@@ -116,7 +116,7 @@ def _dispatch(verb: str, argv: list[str]) -> int:
 
 
 def _distill(config: dict[str, Any], flags: Any) -> int:
-    from jaxdistill.run import distilling
+    from jaxdistill.jobs.distil import distilling
     from jaxdistill.run.report import human_seconds, score_table
 
     profile = _profile(flags)
@@ -131,7 +131,8 @@ def _distill(config: dict[str, Any], flags: Any) -> int:
 
 
 def _evaluate(config: dict[str, Any], flags: Any) -> int:
-    from jaxdistill.run import distilling, evaluating
+    from jaxdistill.jobs.distil import distilling
+    from jaxdistill.jobs.judging import evaluating
     from jaxdistill.run.report import cross_table, score_table
 
     if not flags.synthetic:
@@ -147,13 +148,13 @@ def _evaluate(config: dict[str, Any], flags: Any) -> int:
 
 
 def _experts(config: dict[str, Any], flags: Any) -> int:
-    from jaxdistill.run import distilling
-    from jaxdistill.run.defaults import VOLATILE
-    from jaxdistill.run.evaluating import record_of
-    from jaxdistill.run.expert_store import require_teaching
+    from jaxdistill.distillation.survey import survey_experts
+    from jaxdistill.jobs.distil import distilling
+    from jaxdistill.jobs.distil.expert_store import require_teaching
+    from jaxdistill.jobs.judging.evaluating import record_of
+    from jaxdistill.jobs.settings.defaults import VOLATILE
     from jaxdistill.run.report import survey_table
     from jaxdistill.run.workdir import open_workdir
-    from jaxdistill.survey import survey_experts
 
     workdir = _workdir(flags).expanduser().absolute()
     parts = distilling.prepare(config, workdir, None)
@@ -170,7 +171,7 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
 
 
 def _compare(config: dict[str, Any], flags: Any) -> int:
-    from jaxdistill.run import comparing
+    from jaxdistill.jobs.compare import job as comparing
 
     workdir = _workdir(flags).expanduser()
     comparing.run(config, workdir)
@@ -235,7 +236,7 @@ def _where(workdir: Path, summary: dict[str, Any]) -> None:
 
 
 def _help(verb: str) -> str:
-    from jaxdistill.run import defaults
+    from jaxdistill.jobs.settings import defaults
 
     source = inspect.getsource(defaults.defaults)
     keys = re.findall(r"^    c\.(\S+) = (.+?)(?:  # (.+))?$", source, re.MULTILINE)

@@ -8,7 +8,7 @@ VERBS = ("compress", "regenerate")
 
 def main(verb: str, argv: list[str]) -> int:
     """Run one of the verbs; raises `InputError` for what cannot be used."""
-    from jaxdistill.run import shipping
+    from jaxdistill.jobs.ship import job as shipping
 
     if verb == "compress":
         given = _compressing().parse_args(argv)

@@ -39,7 +39,7 @@ def main(verb: str, argv: list[str]) -> int:
 
 
 def _study(config: dict[str, Any], flags: Any) -> int:
-    from jaxdistill.run import studying
+    from jaxdistill.jobs.study import job as studying
 
     if not flags.workdir:
         raise InputError("--workdir is missing: name a folder for the study")
@@ -52,8 +52,8 @@ def _study(config: dict[str, Any], flags: Any) -> int:
 
 
 def _predict(config: dict[str, Any], flags: Any, fast: bool) -> int:
-    from jaxdistill.run import studying_predict
-    from jaxdistill.run.studying_advice import text
+    from jaxdistill.jobs.study import predict as studying_predict
+    from jaxdistill.jobs.study.advice import text
 
     if not flags.study:
         raise InputError(

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Int
 from tqdm import tqdm
 
-from jaxdistill.data.images import fit_image, read_image
+from jaxdistill.data.images import read_image
+from jaxdistill.data.pixels import fit_image
 from jaxdistill.data.pool import SPLITS, Raw, make_pool
 from jaxdistill.data.splits import carve
 from jaxdistill.data.tree import Tree, open_tree

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxdistill.data.images import stretch
+from jaxdistill.data.pixels import stretch
 from jaxdistill.errors import InputError
 
 INSTALL = 'pip install "jaxdistill[medical]"'

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdistill.data.download import download as fetch
 from jaxdistill.data.download import file_md5
-from jaxdistill.data.images import fit_image
+from jaxdistill.data.pixels import fit_image
 from jaxdistill.data.pool import SPLITS, Raw, data_root, make_pool
 from jaxdistill.data.registry import URL, file_name, find
 from jaxdistill.errors import InputError

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from jaxdistill import standard as standards
+from jaxdistill.data import standard as standards
 from jaxdistill.errors import InputError
 from jaxdistill.types import Pool, Split
 

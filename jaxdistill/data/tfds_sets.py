@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxdistill.data.images import fit_image, stretch
+from jaxdistill.data.pixels import fit_image, stretch
 from jaxdistill.data.pool import SPLITS, Raw, data_root, make_pool
 from jaxdistill.data.splits import carve
 from jaxdistill.errors import InputError

@@ -13,13 +13,7 @@ import flax.linen as nn
 
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.networks.layers import ACTIVATIONS, NORMS, POOLINGS, Conv, Norm, flatten
-from jaxdistill.networks.linen import (
-    Classifier,
-    ImageShape,
-    check,
-    from_linen,
-    spell,
-)
+from jaxdistill.networks.linen import Classifier, ImageShape, check, from_linen, spell
 from jaxdistill.types import Network
 
 GREY_PADDING = 3

@@ -15,9 +15,9 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from jaxdistill.driver import Plan, iterate
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, shardings
 from jaxdistill.errors import InputError, Stopped
-from jaxdistill.mesh import initialise, shardings
 from jaxdistill.run.checkpoint import Checkpoints
 from jaxdistill.run.limits import Limit, Watch
 from jaxdistill.run.profile import Profiler

@@ -1,0 +1,38 @@
+"""Arrays of pixels: any range to bytes, any size and channels to those of a set."""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from jaxdistill.errors import InputError
+
+
+def stretch(
+    values: np.ndarray, name: str, low: float | None = None, high: float | None = None
+) -> UInt8[np.ndarray, "..."]:
+    """`255 (p - low) / (high - low)`, by default over the values' own range; no NaN."""
+    values = np.asarray(values, np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{name} holds NaN or infinite pixels; every pixel must be a number: "
+            "repair or remove the file"
+        )
+    low = values.min() if low is None else low
+    high = values.max() if high is None else high
+    unit = (values - low) / max(high - low, 1e-12)
+    return np.rint(255 * np.clip(unit, 0, 1)).astype(np.uint8)
+
+
+def fit_image(
+    pixels: UInt8[np.ndarray, "h w c"], size: int, channels: int
+) -> UInt8[np.ndarray, "s s k"]:
+    """Resize to a square and to 1 or 3 channels.
+
+    Antialiased bilinear (Pillow widens the filter when it shrinks); the aspect ratio is
+    not kept. Colour becomes grey by ITU-R 601 luma, grey is repeated to three channels.
+    """
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(picture).reshape(size, size, channels)

@@ -1,0 +1,1 @@
+"""Distilled sets: what all methods share; the methods are in `distillers`."""

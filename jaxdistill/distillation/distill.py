@@ -1,0 +1,137 @@
+"""Distillation: the outer step that every method shares, and the call that runs it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, PyTree
+
+from jaxdistill.distillation.initial import initial
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, make_mesh
+from jaxdistill.types import Learner, Method, Pool, PRNGKey, Synthetic
+
+
+class DistillState(NamedTuple):
+    """What one outer step hands to the next."""
+
+    step: Int[Array, ""]
+    synthetic: Synthetic
+    average: (
+        Synthetic  # exponential moving average of the set; the set itself at decay 0
+    )
+    inner: PyTree
+    opt: optax.OptState
+
+
+def outer_optimiser(
+    images: optax.GradientTransformation,
+    labels: optax.GradientTransformation | None = None,
+    lr: optax.GradientTransformation | None = None,
+) -> optax.GradientTransformation:
+    """One transformation for each part of the set; None leaves that part as it is."""
+    parts = {
+        "images": images,
+        "logits": labels or optax.set_to_zero(),
+        "raw_lr": lr or optax.set_to_zero(),
+    }
+    names: Any = Synthetic._fields
+    return optax.partition(parts, Synthetic(*names))
+
+
+def distilling(
+    method: Method,
+    start: Synthetic,
+    optimiser: optax.GradientTransformation,
+    *,
+    average_decay: float = 0.0,
+) -> Learner:
+    """The `Learner` that improves the set `start` by one method.
+
+    The average follows `a <- d a + (1 - d) s`.
+    """
+
+    def init(key):
+        # A donated state must not hold one buffer twice.
+        first, average = (jax.tree.map(jnp.copy, start) for _ in range(2))
+        return DistillState(
+            step=jnp.zeros((), jnp.int32),
+            synthetic=first,
+            average=average,
+            inner=method.init(key),
+            opt=optimiser.init(first),
+        )
+
+    def update(state, resident, fed, key, axis):
+        keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        batch = method.source.draw(resident, fed, keys[0])
+        (loss, matched), grads = jax.value_and_grad(method.loss, has_aux=True)(
+            state.synthetic, state.inner, batch, keys[1]
+        )
+        if axis is not None:
+            loss, matched, grads = jax.lax.pmean((loss, matched, grads), axis)
+        updates, opt = optimiser.update(grads, state.opt, state.synthetic)
+        moved = optax.apply_updates(state.synthetic, updates)
+        # A step none of whose batch was kept changes nothing, momentum included.
+        synthetic, opt = jax.tree.map(
+            lambda new, old: jnp.where(matched.kept > 0, new, old),
+            (moved, opt),
+            (state.synthetic, state.opt),
+        )
+        average = optax.incremental_update(
+            synthetic, state.average, 1.0 - average_decay
+        )
+        inner = method.advance(state.inner, matched.residual, synthetic, batch, keys[2])
+        norms = {
+            "grad_images": optax.tree.norm(grads.images),
+            "grad_logits": optax.tree.norm(grads.logits),
+            "grad_raw_lr": optax.tree.norm(grads.raw_lr),
+        }
+        metrics = matched.metrics | norms
+        metrics |= {"loss": loss, "kept": matched.kept, "lr": synthetic.lr.mean()}
+        return DistillState(state.step + 1, synthetic, average, inner, opt), metrics
+
+    sharded: Any = (False, False, False, method.population, False)
+    return Learner(init, update, DistillState(*sharded))
+
+
+def distill(
+    method: Method,
+    pool: Pool,
+    *,
+    ipc: int,
+    steps: int,
+    key: PRNGKey,
+    start: Synthetic | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    average_decay: float = 0.0,
+    mesh: Mesh | None = None,
+    steps_per_call: int = 10,
+) -> Synthetic:
+    """A synthetic set of `ipc` images per class after `steps` outer steps of `method`.
+
+    The defaults start from noisy class means with hard labels and move images, and the
+    learning rate where the method has one, by Adam. Raises `InputError` for an `ipc`
+    that the pool cannot serve.
+    """
+    mesh = mesh or make_mesh(1)
+    k_start, k_init, k_run = jax.random.split(key, 3)
+    start = start or initial(pool, ipc, k_start)
+    optimiser = optimiser or outer_optimiser(optax.adam(0.05), lr=optax.adam(0.01))
+    learner = distilling(method, start, optimiser, average_decay=average_decay)
+    state = initialise(learner, k_init, mesh)
+    resident = method.source.resident(pool)
+    run = iterate(
+        learner,
+        state,
+        resident,
+        method.source.feed,
+        k_run,
+        plan=Plan(0, steps, steps_per_call),
+        mesh=mesh,
+    )
+    for _, latest, _ in run:
+        state = latest
+    return state.average if average_decay else state.synthetic

@@ -1,0 +1,129 @@
+"""Distribution matching: DM, Zhao and Bilen, WACV 2023, arXiv:2110.04181, eq. 3 and 5.
+
+    L = sum over classes c of || mean f(A(real_c; w)) - mean f(A(synthetic_c; w)) ||^2
+
+with f the features of a network that was never trained, drawn anew at every step.
+
+    repeat: theta ~ init;  move the images by the gradient of L, w the same on both
+    sides
+
+The cheapest of the methods: no inner training, no second derivative. It is weak at one
+image per class, where the mean of a class is all that it can show.
+
+`distance="mmd"` compares whole distributions instead of means (Gretton et al., JMLR
+2012, lemma 6, biased estimate), with a sum of Gaussian kernels around the median
+heuristic's width, as M3D (Zhang et al., AAAI 2024, arXiv:2312.15927) does with one:
+
+    L_c = mean k(r, r') + mean k(s, s') - 2 mean k(r, s)
+
+Different from the reference program: several networks a step.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.augment.siamese import augment_siamese
+from jaxdistill.distillation.distillers.classwise import (
+    by_class,
+    class_batches,
+    class_keys,
+    require_alone,
+)
+from jaxdistill.engine.microbatch import microbatch
+from jaxdistill.engine.population import map_population
+from jaxdistill.errors import require_name
+from jaxdistill.types import Matched, Method, Network, Params, Scalar
+
+Features = Float[Array, "_ d"]
+
+WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels, in mean squared distances
+
+
+def distribution_matching(
+    network: Network,
+    *,
+    classes: int,
+    batch_real: int = 256,
+    nets: int = 1,
+    policy: tuple[str, ...] = (),
+    distance: str = "mean",
+    population: str = "auto",
+) -> Method:
+    """Match the features of `nets` untrained networks, class by class; see the module.
+
+    Raises `InputError` for an unknown `distance` and for batch norm.
+    """
+    require_alone(network, "distribution")
+    require_name("distribution.distance", distance, DISTANCES)
+    measure = DISTANCES[distance]
+
+    def init(key) -> Int[Array, " nets"]:
+        del key
+        return jnp.arange(nets)  # networks are drawn where they are used, by number
+
+    def loss(synthetic, inner, batch, key):
+        images = by_class(synthetic.images, classes)
+
+        def of_net(number):
+            k_net, k_augment = jax.random.split(jax.random.fold_in(key, number))
+            params = network.init(k_net)
+
+            def of_class(real, fake, k):
+                r = embed_in_parts(network, params, augment_siamese(real, k, policy))
+                s = network.embed(params, augment_siamese(fake, k, policy))
+                return measure(jax.lax.stop_gradient(r), s)
+
+            keys = class_keys(k_augment, classes)
+            return map_population(of_class, batch, images, keys, mode=population).sum()
+
+        apart = map_population(of_net, inner, mode=population)
+        return apart.mean(), Matched({"match": apart.mean()}, jnp.ones(()))
+
+    def advance(inner, residual, synthetic, batch, key):
+        del residual, synthetic, batch, key
+        return inner
+
+    return Method(init, loss, advance, class_batches(batch_real), population=True)
+
+
+def mean_distance(real: Features, fake: Features) -> Scalar:
+    """DM's distance, the squared length between the means."""
+    return jnp.sum((real.mean(axis=0) - fake.mean(axis=0)) ** 2)
+
+
+def mmd(real: Features, fake: Features) -> Scalar:
+    """Squared maximum mean discrepancy, of Gaussian kernels of several widths."""
+    pairs = {
+        "rr": _squares(real, real),
+        "ss": _squares(fake, fake),
+        "rs": _squares(real, fake),
+    }
+    scale = jax.lax.stop_gradient(pairs["rr"].mean()) + 1e-12
+    mean = {name: _kernel(d / scale).mean() for name, d in pairs.items()}
+    return mean["rr"] + mean["ss"] - 2 * mean["rs"]
+
+
+DISTANCES: dict[str, Callable[[Features, Features], Scalar]] = {
+    "mean": mean_distance,
+    "mmd": mmd,
+}
+
+
+def embed_in_parts(network: Network, params: Params, images: Array) -> Features:
+    """Features of many images that take no gradient, a cache's worth at a time."""
+    part = microbatch(network, images.shape[1:], len(images))
+    parts = images.reshape(-1, part, *images.shape[1:])
+    features = jax.lax.map(lambda x: network.embed(params, x), parts)
+    return features.reshape(len(images), -1)
+
+
+def _squares(a: Features, b: Features) -> Float[Array, "_ _"]:
+    lengths = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None]
+    return jnp.maximum(lengths - 2 * a @ b.T, 0.0)
+
+
+def _kernel(squares: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    return jnp.stack([jnp.exp(-squares / (2 * w)) for w in WIDTHS]).mean(axis=0)

@@ -1,0 +1,239 @@
+"""Gradient matching: DC, Zhao et al., ICLR 2021, arXiv:2006.05929, eq. 9 and 10; DSA,
+Zhao and Bilen, ICML 2021, arXiv:2102.08259, eq. 7; IDC, Kim et al., ICML 2022,
+arXiv:2205.14959.
+
+    L = sum over classes c of D( grad CE(A(real_c; w)), grad CE(A(synthetic_c; w)) )
+    D = sum over layers, over output units of 1 - <g_o, h_o> / (|g_o| |h_o|)
+
+    repeat: theta ~ init
+            outer_loops times: move the images by the gradient of L, the same w for both
+                               sides of a class (siamese); train theta on the set
+
+One step here is one pass of the outer loop. As published, biases and norms, whose
+gradients have no direction worth matching, are left out; the batch of each class is its
+own; the sum over classes is what an image rate of 0.1 presumes. DC is `policy=()`.
+
+IDC is `distance="kernels_mse"` or `"kernels_l1"`, convolution kernels alone, with
+`train_on="real"`: networks that only the synthetic set has trained soon have no
+gradients left to match.
+
+Different from the reference programs: the loops of any number of images per class are
+interpolated; several networks a step; IDC's networks train on the step's own real batch
+and without CutMix, and its images move once a step for all classes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.augment.siamese import augment_siamese
+from jaxdistill.distillation.distillers.classwise import (
+    by_class,
+    class_batches,
+    class_keys,
+    require_alone,
+)
+from jaxdistill.engine.losses import soft_cross_entropy
+from jaxdistill.engine.microbatch import mean_over, microbatch
+from jaxdistill.engine.population import map_population
+from jaxdistill.engine.training import (
+    Examples,
+    Recipe,
+    TrainState,
+    of_inputs,
+    train_epoch,
+)
+from jaxdistill.errors import InputError, require_name
+from jaxdistill.types import Matched, Method, Network, Params, Scalar
+
+# Images per class, outer loops, epochs on the set after each: Zhao et al. 2021, code.
+LOOPS = (
+    (1, 1, 1),
+    (10, 10, 50),
+    (20, 20, 25),
+    (30, 30, 20),
+    (40, 40, 15),
+    (50, 50, 10),
+)
+
+
+class Nets(NamedTuple):
+    """The networks in training, with how often each was matched and its number."""
+
+    params: Params
+    age: Int[Array, " nets"]
+    id: Int[Array, " nets"]
+
+
+def gradient_matching(
+    network: Network,
+    *,
+    classes: int,
+    outer_loops: int,
+    inner_epochs: int,
+    batch_real: int = 256,
+    nets: int = 1,
+    net_lr: float = 0.01,
+    net_batch: int = 256,
+    policy: tuple[str, ...] = (),
+    distance: str = "layers_cosine",
+    train_on: str = "synthetic",
+    population: str = "auto",
+) -> Method:
+    """Match the gradients of `nets` networks, class by class; see the module.
+
+    A network is matched `outer_loops` times and then drawn anew; in between it trains
+    `inner_epochs` epochs at `net_lr`. Raises `InputError` for an unknown `distance` or
+    `train_on`.
+    """
+    require_alone(network, "gradient")
+    require_name("gradient.distance", distance, DISTANCES)
+    require_name("gradient.train_on", train_on, ("synthetic", "real"))
+    measure = DISTANCES[distance]
+    one_hot = jnp.eye(classes)
+    recipe = Recipe(inner_epochs, net_batch, 0.0, 0.0, 1.0, policy)
+
+    def init(key):
+        params = jax.vmap(network.init)(jax.random.split(key, nets))
+        return Nets(params, jnp.zeros(nets, jnp.int32), jnp.arange(nets))
+
+    def loss(synthetic, inner, batch, key):
+        images = by_class(synthetic.images, classes)
+        targets = by_class(jax.nn.softmax(synthetic.logits), classes)
+
+        def of_net(params, number):
+            def of_class(real, fake, target, label, k):
+                label = jnp.broadcast_to(label, (len(real), classes))
+                g = _gradient(network, params, augment_siamese(real, k, policy), label)
+                h = _gradient(network, params, augment_siamese(fake, k, policy), target)
+                return measure(jax.lax.stop_gradient(g), h)
+
+            keys = class_keys(jax.random.fold_in(key, number), classes)
+            stacks = (batch, images, targets, one_hot, keys)
+            return map_population(of_class, *stacks, mode=population).sum()
+
+        apart = map_population(of_net, inner.params, inner.id, mode=population)
+        return apart.mean(), Matched({"match": apart.mean()}, jnp.ones(()))
+
+    def advance(inner, residual, synthetic, batch, key):
+        del residual
+        if train_on == "real":
+            images = batch.reshape(-1, *batch.shape[2:])
+            examples = of_inputs(images, jnp.repeat(one_hot, batch.shape[1], axis=0))
+        else:
+            examples = of_inputs(synthetic.images, jax.nn.softmax(synthetic.logits))
+
+        def of_net(params, age, number):
+            k = jax.random.fold_in(key, number)
+            old = age + 1 >= outer_loops
+            params = jax.lax.cond(
+                old,
+                lambda: network.init(k),
+                lambda: _train(network, recipe, params, examples, net_lr, k),
+            )
+            return params, jnp.where(old, 0, age + 1)
+
+        params, age = map_population(of_net, *inner, mode=population)
+        return Nets(params, age, inner.id)
+
+    return Method(init, loss, advance, class_batches(batch_real), population=True)
+
+
+def loops(ipc: int) -> tuple[int, int]:
+    """Outer loops and the epochs between them for any number of images per class.
+
+    Those published for 1, 10, 20, 30, 40 and 50, linear in between, the last beyond.
+    """
+    known = np.array(LOOPS)
+    outer, inner = (np.interp(ipc, known[:, 0], known[:, i]) for i in (1, 2))
+    return round(float(outer)), round(float(inner))
+
+
+def layers_cosine(g: Params, h: Params) -> Scalar:
+    """DC's distance: one minus the cosine for every output unit, biases left out.
+
+    An output unit is the last axis of a kernel, here as in Flax.
+    """
+
+    def layer(g: Array, h: Array) -> Scalar:
+        g, h = (x.reshape(-1, x.shape[-1]) for x in (g, h))
+        lengths = _norm(g) * _norm(h)
+        return jnp.sum(1 - jnp.sum(g * h, axis=0) / (lengths + 1e-6))
+
+    return _over(layer, g, h, 2)
+
+
+def kernels_mse(g: Params, h: Params) -> Scalar:
+    """IDC's distance: squared differences, summed over convolution kernels alone."""
+    return _over(lambda g, h: jnp.sum((g - h) ** 2), g, h, 4)
+
+
+def kernels_l1(g: Params, h: Params) -> Scalar:
+    """IDC's other distance: absolute differences, over convolution kernels alone."""
+    return _over(lambda g, h: jnp.sum(jnp.abs(g - h)), g, h, 4)
+
+
+def global_cosine(g: Params, h: Params) -> Scalar:
+    """One minus the cosine of all kernels as one vector."""
+    product = _over(lambda g, h: jnp.sum(g * h), g, h, 2)
+    lengths = [jnp.sqrt(_over(lambda x, y: jnp.sum(x * y), x, x, 2)) for x in (g, h)]
+    return 1 - product / (lengths[0] * lengths[1] + 1e-6)
+
+
+DISTANCES: dict[str, Callable[[Params, Params], Scalar]] = {
+    "layers_cosine": layers_cosine,
+    "global_cosine": global_cosine,
+    "kernels_mse": kernels_mse,
+    "kernels_l1": kernels_l1,
+}
+
+
+def _over(layer: Callable, g: Params, h: Params, least: int) -> Scalar:
+    """The sum over the leaves that have at least this many axes."""
+    pairs = zip(jax.tree.leaves(g), jax.tree.leaves(h), strict=True)
+    kept = [layer(x, y) for x, y in pairs if x.ndim >= least]
+    if not kept:
+        raise InputError(
+            "gradient.distance finds no kernels of its kind in this network: use "
+            "layers_cosine"
+        )
+    return jnp.asarray(sum(kept))
+
+
+def _norm(columns: Float[Array, "d o"]) -> Float[Array, " o"]:
+    """Lengths whose derivative at zero, which dead units reach, is zero."""
+    squares = jnp.sum(columns**2, axis=0)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+
+
+def _gradient(
+    network: Network, params: Params, images: Array, targets: Array
+) -> Params:
+    part = microbatch(network, images.shape[1:], len(images))
+    parts = (
+        images.reshape(-1, part, *images.shape[1:]),
+        targets.reshape(-1, part, targets.shape[-1]),
+    )
+
+    def of_part(part):
+        return jax.grad(
+            lambda p: soft_cross_entropy(network.apply(p, part[0]), part[1])
+        )(params)
+
+    return mean_over(of_part, parts)
+
+
+def _train(
+    network: Network, recipe: Recipe, params: Params, examples: Examples, lr, key
+) -> Params:
+    def epoch(params, k):
+        state, _ = train_epoch(
+            network, recipe, TrainState(params, ()), examples, jnp.asarray(lr), k
+        )
+        return state.params, None
+
+    return jax.lax.scan(epoch, params, jax.random.split(key, recipe.epochs))[0]

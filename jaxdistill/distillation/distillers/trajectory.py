@@ -1,0 +1,296 @@
+"""Trajectory matching. Cazenavette et al., CVPR 2022, arXiv:2203.11932, eq. 2.
+
+    L = ||theta_N - expert_{t+M}||^2 / ||expert_t - expert_{t+M}||^2
+
+where theta_N are the parameters after N steps on the synthetic set from expert_t.
+
+    repeat: draw experts and start epochs t; theta = expert_t
+            N times: theta -= lr * grad CE(augment(images_batch), labels_batch)
+            move images, labels, lr by the gradient of L
+
+Its family is a choice of arguments. DATM (Guo et al. 2024): learned labels, a start
+range that grows, a loss threshold. FTD (Du et al. 2023): experts of flat trajectories
+and an average of the set. TESLA (Cui et al. 2023): `gradient="first_order"`. DDPP, PAD,
+IADD, HoP-TM: a `Weighting`, and for the last the shape term.
+
+Different from the reference programs: several segments a step; the learning rate is a
+softplus, so it stays positive; batches of the synthetic set are always full (what does
+not divide waits for the next shuffle); validation, not test, chooses the iterate.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jaxdistill.augment.siamese import augment_each
+from jaxdistill.distillation.distillers.weighting import Weighting, uniform
+from jaxdistill.distillation.experts import Experts
+from jaxdistill.engine.losses import soft_cross_entropy
+from jaxdistill.engine.microbatch import microbatch
+from jaxdistill.engine.population import map_population
+from jaxdistill.engine.unroll import SGD, Inner, unroll
+from jaxdistill.errors import InputError
+from jaxdistill.types import (
+    Matched,
+    Method,
+    Network,
+    Params,
+    PRNGKey,
+    Scalar,
+    Source,
+    Synthetic,
+)
+
+
+class Segment(NamedTuple):
+    """Pieces of expert trajectories, stacked; `id` counts them over the whole run."""
+
+    start: Params
+    middle: Params
+    target: Params
+    id: Int[Array, " s"]
+
+
+class StartRange(NamedTuple):
+    """Start epochs `low <= t < high(step)`; `high` grows from `first` to `last`."""
+
+    low: int
+    first: int
+    last: int
+    grown_at: int = 0
+
+    def high(self, step: int) -> int:
+        """The exclusive bound on the start epoch at one outer step."""
+        if step >= self.grown_at:
+            return self.last
+        return self.first + (self.last - self.first) * step // self.grown_at
+
+
+def trajectory_matching(
+    network: Network,
+    experts: Experts,
+    *,
+    unroll_steps: int = 20,
+    expert_epochs: int = 2,
+    starts: StartRange | None = None,
+    segments: int = 1,
+    batch: int = 0,
+    policy: tuple[str, ...] = (),
+    threshold: float = 0.0,
+    weighting: Weighting | None = None,
+    shape_weight: float = 0.0,
+    inner: Inner = SGD,
+    gradient: str = "sweep",
+    population: str = "auto",
+    seed: int = 0,
+) -> Method:
+    """Match `unroll_steps` on the set to `expert_epochs` of an expert's training.
+
+    `batch` images enter an inner step (0: all of them), augmented by `policy`. Segments
+    with a loss above `threshold` (0: none) teach nothing. `shape_weight` adds HoP-TM's
+    shape term. `seed` orders experts and start epochs. Raises `InputError` for a range
+    that the experts do not hold, or experts of another network.
+    """
+    experts.require_network(network)
+    starts = starts or StartRange(0, *[max(1, experts.epochs - expert_epochs)] * 2)
+    _require_range(starts, expert_epochs, experts.epochs)
+    weighting = weighting or uniform()
+    if shape_weight and inner is not SGD:
+        raise InputError(
+            f"trajectory.shape_weight={shape_weight} needs the point halfway, where an "
+            "inner momentum would begin anew: set trajectory.momentum=0"
+        )
+    student = _student(network, policy, inner, gradient, halfway=bool(shape_weight))
+
+    def match(synthetic: Synthetic, state, segment: Segment, key: PRNGKey):
+        m = synthetic.images.shape[0]
+        inputs = schedule(jax.random.fold_in(key, segment.id), m, batch, unroll_steps)
+        middle, final = student(synthetic, segment.start, inputs)
+        error = _squared(final, segment.target)
+        weights = jax.lax.stop_gradient(weighting.weights(state, error))
+        distance = _weighted(weights, _squared(segment.start, segment.target))
+        loss = _weighted(weights, error) / distance
+        if shape_weight:
+            teacher = (segment.start, segment.middle, segment.target)
+            loss += shape_weight * shape_term((segment.start, middle, final), teacher)
+        return loss, jax.tree.map(jax.lax.stop_gradient, error)
+
+    def loss(synthetic, state, segment, key):
+        losses, errors = map_population(
+            lambda s: match(synthetic, state, s, key), segment, mode=population
+        )
+        # A NaN is not above the threshold: it is kept, shows in the loss and stops the
+        # run.
+        kept = ~(losses > threshold) if threshold else jnp.ones_like(losses, bool)
+        metrics = {"match": losses.mean()}
+        residual = jax.tree.map(lambda e: e.mean(axis=0), errors)
+        matched = Matched(metrics, kept.mean(), residual)
+        return jnp.where(kept, losses, jax.lax.stop_gradient(losses)).mean(), matched
+
+    def advance(state, residual, synthetic, segment, key):
+        del synthetic, segment, key
+        return weighting.advance(state, residual)
+
+    def feed(step: int) -> Segment:
+        return draw_segments(experts, starts, expert_epochs, (seed, step), segments)
+
+    return Method(
+        init=lambda key: weighting.init(network.init(key)),
+        loss=loss,
+        advance=advance,
+        source=Source(lambda pool: (), feed, lambda resident, fed, key: fed),
+        population=False,
+    )
+
+
+def schedule(
+    key: PRNGKey, size: int, batch: int, steps: int
+) -> tuple[Int[Array, "n b"], Key[Array, " n"]]:
+    """Indices of each step's batch, without replacement within a pass, and its key.
+
+    Each pass over the set is a new shuffle; a remainder smaller than a batch is left
+    out. A `batch` of 0 is the whole set, in order. Raises `InputError` for a batch
+    larger than the set.
+    """
+    k_order, k_augment = jax.random.split(key)
+    keys = jax.random.split(k_augment, steps)
+    if batch > size:
+        raise InputError(
+            f"trajectory.batch={batch} is larger than the synthetic set of {size} "
+            "images: lower it, or set 0 for the whole set"
+        )
+    if batch in (0, size):
+        return jnp.broadcast_to(jnp.arange(size), (steps, size)), keys
+    in_pass = size // batch
+    passes = -(-steps // in_pass)
+    orders = jax.vmap(lambda k: jax.random.permutation(k, size))(
+        jax.random.split(k_order, passes)
+    )
+    batches = orders[:, : in_pass * batch].reshape(passes * in_pass, batch)
+    return batches[:steps], keys
+
+
+def shape_term(student: tuple, teacher: tuple) -> Scalar:
+    """HoP-TM's shape loss: smooth L1 between the inner angles of two three-point paths.
+
+    With unit differences `u_ij` of points i and j, `a_ijk = <u_ij, u_ik>`; the mean
+    over all 27 entries of the smooth L1 of `a_student - a_teacher`.
+    """
+    difference = _angles(student) - _angles(teacher)
+    size = jnp.abs(difference)
+    return jnp.mean(jnp.where(size < 1, 0.5 * difference**2, size - 0.5))
+
+
+def draw_segments(
+    experts: Experts,
+    starts: StartRange,
+    span: int,
+    at: tuple[int, int],
+    count: int,
+) -> Segment:
+    """The segments of one outer step, a pure function of `at = (seed, step)`.
+
+    Experts are taken in turn from a list that is shuffled anew after each pass.
+    """
+    seed, step = at
+    rng = np.random.default_rng((seed, 1, step))
+    epochs = rng.integers(starts.low, starts.high(step), size=count)
+    numbers = step * count + np.arange(count)
+    chosen = [_in_turn(experts.count, seed, int(n)) for n in numbers]
+    pairs = list(zip(chosen, map(int, epochs), strict=True))
+
+    def read(offset: int) -> Params:
+        parts = [experts.read(e, t + offset) for e, t in pairs]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+
+    start, target = read(0), read(span)
+    middle = read(span // 2) if span > 1 else start
+    return Segment(start, middle, target, jnp.asarray(numbers, jnp.int32))
+
+
+def _student(
+    network: Network, policy, inner: Inner, gradient: str, halfway: bool
+) -> Callable:
+    """`(synthetic, start, inputs) -> (middle, final)`; the middle only if `halfway`."""
+
+    def loss(params, data, given):
+        images, target = data
+        rows, places, key = given
+        images = images[rows]
+        if policy:
+            images = augment_each(images, key, policy, places)
+        return soft_cross_entropy(network.apply(params, images), target[rows])
+
+    def run(synthetic: Synthetic, start: Params, inputs):
+        data = (synthetic.images, jax.nn.softmax(synthetic.logits))
+        given = _divided(
+            inputs, microbatch(network, data[0].shape[1:], inputs[0].shape[1])
+        )
+        rates = jnp.full(inputs[0].shape[0], synthetic.lr)
+
+        def walk(params: Params, part: slice) -> Params:
+            now = jax.tree.map(lambda x: x[part], given)
+            return unroll(
+                loss, params, data, rates[part], now, inner=inner, gradient=gradient
+            )
+
+        if not halfway:
+            return start, walk(start, slice(None))
+        # Two unrolls cost what one does, and the point between them comes free.
+        half = len(rates) // 2
+        middle = walk(start, slice(half))
+        return middle, walk(middle, slice(half, None))
+
+    return run
+
+
+def _divided(inputs: tuple, part: int) -> tuple:
+    """Rows, places in the batch and keys by step and microbatch."""
+    rows, keys = inputs
+    steps, batch = rows.shape
+    shape = (steps, batch // part, part)
+    places = jnp.broadcast_to(jnp.arange(batch), rows.shape).reshape(shape)
+    return rows.reshape(shape), places, jnp.repeat(keys[:, None], shape[1], axis=1)
+
+
+def _in_turn(count: int, seed: int, number: int) -> int:
+    order = np.random.default_rng((seed, 2, number // count)).permutation(count)
+    return int(order[number % count])
+
+
+def _require_range(starts: StartRange, span: int, epochs: int) -> None:
+    if not 0 <= starts.low < min(starts.first, starts.last):
+        raise InputError(
+            f"trajectory.start_min={starts.low} must be at least 0 and below "
+            f"trajectory.start_first={starts.first} and "
+            f"trajectory.start_max={starts.last}: widen the range"
+        )
+    if starts.last - 1 + span > epochs or span < 1:
+        raise InputError(
+            f"trajectory.start_max={starts.last} with trajectory.expert_epochs={span} "
+            f"reaches epoch {starts.last - 1 + span}, but experts hold 0 to {epochs}: "
+            "lower one of them or raise experts.epochs"
+        )
+
+
+def _squared(a: Params, b: Params) -> Params:
+    return jax.tree.map(lambda x, y: (x - y) ** 2, a, b)
+
+
+def _weighted(weights: Params, error: Params) -> Float[Array, ""]:
+    parts = jax.tree.map(lambda w, e: jnp.sum(w * e), weights, error)
+    return jax.tree.reduce(jnp.add, parts)
+
+
+def _angles(points: tuple) -> Float[Array, "3 3 3"]:
+    flat = [jnp.concatenate([x.ravel() for x in jax.tree.leaves(p)]) for p in points]
+    path = jnp.stack(flat)
+    between = path[:, None] - path[None, :]
+    # The diagonal is zero, where the norm has no gradient: keep the root off it.
+    squares = jnp.sum(between**2, axis=-1, keepdims=True)
+    unit = between / jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
+    return jnp.einsum("ijd,ikd->ijk", unit, unit)

@@ -1,0 +1,1 @@
+"""How anything is trained, mapped over devices and differentiated; it knows no job."""

@@ -1,0 +1,1 @@
+"""The compare verb: many variants, judged alike, in one table."""

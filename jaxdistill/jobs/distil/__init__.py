@@ -1,0 +1,1 @@
+"""The distill verb: experts, distillation, evaluation, in one folder."""

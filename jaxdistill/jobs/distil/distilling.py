@@ -1,0 +1,270 @@
+"""The distill verb: data, experts, distillation, evaluation, figures, in one folder."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxdistill.distillation.distill import DistillState, distilling
+from jaxdistill.distillation.experts import Experts, expert_labelled
+from jaxdistill.engine.mesh import make_mesh
+from jaxdistill.errors import Diverged
+from jaxdistill.jobs.distil import rules
+from jaxdistill.jobs.distil.expert_store import (
+    Teaching,
+    ensure_experts,
+    require_teaching,
+)
+from jaxdistill.jobs.judging.evaluating import conclude, costs, draw_curve, record_of
+from jaxdistill.jobs.judging.judge import Judge, require_settings, validation
+from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
+from jaxdistill.jobs.settings import build
+from jaxdistill.jobs.settings.defaults import VOLATILE
+from jaxdistill.run import figures
+from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.limits import Limit, require_limit
+from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
+from jaxdistill.run.report import ROWS
+from jaxdistill.run.workdir import Workdir, open_workdir
+from jaxdistill.run.writer import read_metrics
+from jaxdistill.types import Learner, Method, Synthetic
+
+
+class Parts(NamedTuple):
+    """What a configuration comes to, before anything is trained."""
+
+    config: Mapping[str, Any]
+    judge: Judge
+    teaching: Teaching
+    loop: Loop
+
+
+def prepare(
+    config: Mapping[str, Any],
+    workdir: Path,
+    profile: range | None,
+    like: Parts | None = None,
+) -> Parts:
+    """Build and check everything that costs no training; raises `InputError`.
+
+    The data, and an equal network, come from `like`, a run on the same data.
+    """
+    devices = config["devices"]
+    rules.require_plain(config)
+    rules.split_cpu(devices["cpu"])
+    mesh = make_mesh(devices["count"])
+    require_settings(config["eval"])
+    pool = like.judge.pool if like else build.build_pool(config)
+    network = build.build_network(config, pool)
+    if like and like.judge.network.name == network.name:
+        network = like.judge.network  # what was compiled for it serves again
+    for one in (network, *build.more_networks(config, pool).values()):
+        rules.require_runs(one, pool)
+    policy = build.build_policy(config, pool)
+    build.build_optimiser(config)
+    judged = build.eval_policy(config, pool)
+    build.eval_recipe(config, judged, config["eval"]["epochs"])
+    # One key for each purpose: what one of them does never moves another.
+    key = jax.random.key(config["seed"])
+    judge = Judge(network, pool, config, judged, jax.random.fold_in(key, 0), mesh)
+    recipe = build.expert_recipe(config, policy)
+    teaching = Teaching(network, pool, recipe, config["experts"], devices["population"])
+    loop = Loop(
+        folder=workdir,
+        steps=config["steps"],
+        key=jax.random.fold_in(key, 1),
+        mesh=mesh,
+        engine=devices["map"],
+        per_call=config["steps_per_call"],
+        log_every=config["log_every"],
+        checkpoint_every=config["checkpoint_every"],
+        tensorboard=config["tensorboard"],
+        profile=profile,
+        limit=Limit(**config["limit"]),
+    )
+    require_limit(loop.limit)
+    require_multiples(loop, {"eval.every": config["eval"]["every"]})
+    return Parts(config, judge, teaching, loop)
+
+
+def first_set(parts: Parts) -> Synthetic:
+    """The set that distillation starts from, which with the method passes its rules."""
+    config = parts.config
+    key = jax.random.fold_in(parts.loop.key, 1)
+    start = build.build_initial(config, parts.judge.pool, key)
+    rules.require_method(config, parts.judge, start, parts.loop.mesh)
+    return start
+
+
+def teach(parts: Parts, folder: Path) -> Experts:
+    """The run's experts, from `experts.folder` or the folder given."""
+    named = parts.config["experts"]["folder"]
+    home = Path(named).expanduser() if named else folder
+    loop = parts.loop._replace(
+        key=jax.random.fold_in(jax.random.key(parts.config["seed"]), 2),
+        per_call=1,
+        log_every=1,
+        checkpoint_every=1,
+        keep=1,
+        profile=None,
+        limit=Limit(),
+    )
+    return ensure_experts(home, parts.teaching, loop)
+
+
+def nothing(parts: Parts, method: Method, learner: Learner) -> dict[str, Any]:
+    """Nothing to tell of a learner."""
+    del parts, method, learner
+    return {}
+
+
+class Ready(NamedTuple):
+    """A run whose rules hold, and the set that it starts from."""
+
+    parts: Parts
+    start: Synthetic
+
+
+class Way(NamedTuple):
+    """How a run goes about it: alone by default, otherwise when it is one of many."""
+
+    rows: Collection[str] = ROWS  # of the final table
+    teach: Callable[[Parts, Path], Experts] = teach
+    measure: Callable[[Parts, Method, Learner], dict[str, Any]] = nothing
+
+
+ALONE = Way()
+
+
+def run(
+    config: Mapping[str, Any], workdir: Path, profile: range | None = None, say=print
+) -> dict[str, Any]:
+    """Distil by a configuration, resume, or report a finished run: the summary."""
+    began = time.perf_counter()
+    workdir = workdir.expanduser().absolute()
+    prepared = ready(prepare(config, workdir, profile))
+    return complete(prepared, say, began=began)
+
+
+def ready(parts: Parts) -> Ready:
+    """The run, after all its rules; raises `InputError`."""
+    if build.needs_experts(parts.config):
+        require_teaching(parts.config["experts"], parts.loop)
+    return Ready(parts, first_set(parts))
+
+
+def complete(
+    prepared: Ready, say=print, *, way: Way = ALONE, began: float | None = None
+) -> dict[str, Any]:
+    """Distil in the run's folder, resume, or report a finished run: the summary."""
+    began = time.perf_counter() if began is None else began
+    parts, start = prepared
+    config = parts.config
+    with open_workdir(parts.loop.folder, record_of(config), VOLATILE) as home:
+        for note in home.notes:
+            say(f"note: {note}")
+        if home.finished:
+            say(f"this run is finished: {home.summary}")
+            return read_json(home.summary)
+        method, label = _taught(parts, way)
+        if config["init"]["labels"] == "experts":
+            start = label(start)
+        finish = label if config["relabel"] else lambda synthetic: synthetic
+        optimiser = build.build_optimiser(config)
+        learner = distilling(method, start, optimiser, average_decay=config["average"])
+        try:
+            pace = _distil(parts, method, learner, finish, home)
+        except Diverged as error:
+            raise Diverged(f"{error}{_best_so_far(parts, home)}") from error
+        summary = _choose(parts, home, way, say) | way.measure(parts, method, learner)
+        pace_of = {
+            "steps_per_second": pace.steps / pace.seconds if pace.seconds else None
+        }
+        summary |= pace_of | costs(home, time.perf_counter() - began)
+        write_json(home.summary, summary | {"complete": True})
+    return summary
+
+
+Label = Callable[[Synthetic], Synthetic]
+
+
+def _taught(parts: Parts, way: Way) -> tuple[Method, Label]:
+    """The method, and the experts' labelling of a set; experts are trained first."""
+    config, judge = parts.config, parts.judge
+    taught = build.needs_experts(config)
+    experts = way.teach(parts, parts.loop.folder / "experts") if taught else None
+    policy = build.build_policy(config, judge.pool)
+    given = build.Given(judge.network, judge.pool, policy, experts)
+
+    def label(synthetic: Synthetic) -> Synthetic:
+        assert experts is not None  # see `needs_experts`
+        return expert_labelled(synthetic, experts, judge.network, config["mosaic"])
+
+    return build.build_method(config, given), label
+
+
+def _distil(
+    parts: Parts, method: Method, learner: Learner, finish: Label, home: Workdir
+) -> Pace:
+    config, judge = parts.config, parts.judge
+    score = validation(judge)
+
+    def validate(step: int, state: DistillState, writer) -> None:
+        synthetic = finish(state.average if config["average"] else state.synthetic)
+        save_synthetic(_set_file(home, step), synthetic, judge.pool)
+        found = score(synthetic)
+        flat = {
+            f"val_{name}{part}": value[stat]
+            for name, value in found.items()
+            for part, stat in (("", "mean"), ("_std", "std"))
+            if isinstance(value["mean"], float)
+        }
+        writer.write_scalars(step, flat)
+
+    events = (Event(config["eval"]["every"], validate, "eval.every"),)
+    resident = method.source.resident(judge.pool)
+    _, pace = train(parts.loop, learner, resident, method.source.feed, events)
+    return pace
+
+
+def _best_so_far(parts: Parts, home: Workdir) -> str:
+    """Where the best set of a run that cannot go on lies, by validation."""
+    curve = _validations(home, parts.config["eval"]["select"])
+    if not curve:
+        return ""
+    best = max(curve, key=lambda step: curve[step][0])
+    return f"; its best set by validation is kept, {_set_file(home, best)}"
+
+
+def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:
+    """The set that validation prefers, judged on test beside what it must beat."""
+    judge, metric = parts.judge, parts.config["eval"]["select"]
+    curve = _validations(home, metric)
+    step, final = max(curve, key=lambda s: curve[s][0]), max(curve)
+    best = load_synthetic(_set_file(home, step)).synthetic
+    last = load_synthetic(_set_file(home, final)).synthetic if final != step else None
+    summary = conclude(judge, best, last, home, say, names=way.rows)
+    if figures.available():
+        drawn = draw_curve(home, curve, step, metric, summary["validation"])
+        summary["figures"].append(str(drawn.relative_to(home.path)))
+    return summary | {
+        "selected_step": step,
+        "last_step": final,
+        "selected_by": f"validation {metric}",
+        "synthetic": str(_set_file(home, step).relative_to(home.path)),
+    }
+
+
+def _validations(home: Workdir, metric: str) -> dict[int, tuple[float, float]]:
+    name = f"val_{metric}"
+    return {
+        line["step"]: (line[name], line[f"{name}_std"])
+        for line in read_metrics(home.metrics)
+        if line.get(name) is not None
+    }
+
+
+def _set_file(home: Workdir, step: int) -> Path:
+    return home.synthetic / f"step_{step:06d}.npz"

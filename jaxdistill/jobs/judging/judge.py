@@ -1,0 +1,208 @@
+"""Judging a distilled set: validation while it is made, the test split once at the end.
+
+Beside it, at equal size, random subsets and herding, and the whole training set. Every
+piece of the final table is a file in eval/, so that an interrupted evaluation goes on.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdistill.distillation.mosaic import decode
+from jaxdistill.engine.schedule import Schedule
+from jaxdistill.engine.training import Examples, Recipe, of_synthetic
+from jaxdistill.errors import InputError, require_name
+from jaxdistill.evaluation.evaluate import evaluator, subset_evaluator
+from jaxdistill.evaluation.metrics import scores, summarise
+from jaxdistill.jobs.settings.build import eval_recipe, more_networks, own_schedule
+from jaxdistill.run.files import read_json, write_json
+from jaxdistill.types import Network, Pool, Split, Synthetic
+
+SELECTABLE = ("accuracy", "balanced_accuracy", "auc", "f1_weighted", "harmonic_mean")
+
+
+class Judge(NamedTuple):
+    """What an evaluation needs of a run; `settings` is the config's `eval` section."""
+
+    network: Network
+    pool: Pool
+    config: Mapping[str, Any]
+    policy: tuple[str, ...]  # of the evaluation
+    key: jax.Array
+    mesh: Mesh
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The config's section."""
+        return self.config["eval"]
+
+    @property
+    def population(self) -> str:
+        """How networks are mapped."""
+        return self.config["devices"]["population"]
+
+    def how(self, lr: Any, epochs: int) -> Recipe | Schedule:
+        """A set with a rate for every step trains by these, any other by the recipe."""
+        if np.ndim(lr):
+            return own_schedule(self.config)
+        return eval_recipe(self.config, self.policy, epochs)
+
+    def examples(self, synthetic: Synthetic) -> Examples:
+        """A distilled set as networks see it."""
+        return of_synthetic(
+            decode(synthetic, self.config["mosaic"]), self.pool.standard
+        )
+
+
+def require_settings(settings: Mapping[str, Any]) -> None:
+    """`InputError` for evaluation settings that cannot be used."""
+    for key in ("every", "seeds", "final_seeds", "draws", "epochs", "full_epochs"):
+        if settings[key] < 1:
+            raise InputError(f"eval.{key}={settings[key]} must be at least 1")
+    require_name("eval.select", settings["select"], SELECTABLE)
+    rates = settings["real_lrs"]
+    if not rates or not all(isinstance(lr, int | float) and lr > 0 for lr in rates):
+        raise InputError(
+            f"eval.real_lrs={tuple(rates)} must name learning rates "
+            "above 0, such as (0.01,)"
+        )
+
+
+def validation(judge: Judge):
+    """`synthetic -> {metric: {"mean", "std", "n"}}` on the validation split.
+
+    Each call trains the same networks, so that iterates differ by their images alone.
+    """
+    s = judge.settings
+    keys = jax.random.split(jax.random.fold_in(judge.key, 0), s["seeds"])
+    val = judge.pool.val
+    labels = np.asarray(val.labels)
+
+    def score(synthetic: Synthetic) -> dict[str, dict]:
+        run = evaluator(
+            judge.network,
+            judge.how(synthetic.lr, s["epochs"]),
+            mesh=judge.mesh,
+            population=judge.population,
+        )
+        out = run(judge.examples(synthetic), val, synthetic.lr, keys)
+        return summarise([scores(p, labels) for p in out])
+
+    return score
+
+
+class Candidate(NamedTuple):
+    """A training set to be judged: examples, or real images by their indices."""
+
+    examples: Examples
+    lrs: tuple[Any, ...]  # numbers, or the rates of a schedule
+    epochs: int
+    subsets: np.ndarray | None = None
+
+
+def final_scores(
+    judge: Judge,
+    rows: Mapping[str, Candidate],
+    folder: Path,
+    progress=lambda text: None,
+) -> dict[str, dict]:
+    """Test and validation scores of every row, on the run's network; cached in
+    `folder`.
+
+    `{"distilled": {"test": {...}, "val": {...}, "lr": ..., "epochs": ...}, ...}`
+    """
+    out: dict[str, dict] = {}
+    for name, row in rows.items():
+        path = folder / f"{name}.json"
+        if path.exists():
+            out[name] = read_json(path)
+            continue
+        progress(f"evaluating {name} ...")
+        out[name] = judge_row(judge, judge.network, row)
+        write_json(path, out[name])
+    if "distilled" in out and "distilled_last" not in out:
+        out["distilled_last"] = out["distilled"]
+    return out
+
+
+def cross_architecture(
+    judge: Judge,
+    rows: Mapping[str, Candidate],
+    folder: Path,
+    progress=lambda text: None,
+) -> dict[str, dict]:
+    """The scores of `eval.networks` trained on the distilled and the random sets.
+
+    A learning rate made for one network can fail another: each chooses on validation
+    between it and the real sets' rates.
+    """
+    out: dict[str, dict] = {}
+    for text, network in more_networks(judge.config, judge.pool).items():
+        for name in (name for name in ("distilled", "random") if name in rows):
+            path = folder / f"{name}_{_file_name(text)}.json"
+            if not path.exists():
+                progress(f"evaluating {name} on {text} ...")
+                row = rows[name]
+                more = tuple(float(lr) for lr in judge.settings["real_lrs"])
+                known = tuple(lr for lr in row.lrs if np.ndim(lr) or lr not in more)
+                row = row._replace(lrs=(*known, *more))
+                write_json(path, judge_row(judge, network, row))
+            out.setdefault(text, {})[name] = read_json(path)
+    return out
+
+
+def judge_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
+    """The scores of a row, each the mean and spread over networks."""
+    found = run_row(judge, network, row)
+    return found | {part: summarise(found[part]) for part in ("test", "val")}
+
+
+def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
+    """Train fresh networks on a row at the rate validation prefers; score each."""
+    pool, s = judge.pool, judge.settings
+    both = _joined(pool.val, pool.test)
+    count = s["final_seeds"] if row.subsets is None else len(row.subsets)
+    keys = jax.random.split(jax.random.fold_in(judge.key, 2), count)
+
+    def run(lr: Any) -> np.ndarray:
+        recipe = judge.how(lr, row.epochs)
+        if row.subsets is None:
+            whole = evaluator(
+                network, recipe, mesh=judge.mesh, population=judge.population
+            )
+            return whole(row.examples, both, lr, keys)
+        part = subset_evaluator(
+            network, recipe, mesh=judge.mesh, population=judge.population
+        )
+        return part(row.examples, row.subsets, both, lr, keys)
+
+    tried = [run(lr) for lr in row.lrs]
+    val, test = np.asarray(pool.val.labels), np.asarray(pool.test.labels)
+    on_val = [[scores(p[: len(val)], val) for p in out] for out in tried]
+    worth = [summarise(runs)[s["select"]]["mean"] for runs in on_val]
+    best = max(range(len(worth)), key=worth.__getitem__)
+    return {
+        "test": [scores(p[len(val) :], test) for p in tried[best]],
+        "val": on_val[best],
+        "lr": np.asarray(row.lrs[best]).tolist(),
+        "epochs": row.epochs,
+        "images": int(
+            row.examples.size if row.subsets is None else row.subsets.shape[1]
+        ),
+    }
+
+
+def _joined(first: Split, second: Split) -> Split:
+    """Two splits as one, so that one training serves both."""
+    pairs = zip(first[:3], second[:3], strict=True)
+    images, labels, groups = (jnp.concatenate(pair) for pair in pairs)
+    return Split(images, labels, groups, first.standard)
+
+
+def _file_name(text: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in text)

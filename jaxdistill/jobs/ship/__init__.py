@@ -1,0 +1,1 @@
+"""The compress and regenerate verbs: a network as images, and back."""

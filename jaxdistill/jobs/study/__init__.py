@@ -1,0 +1,1 @@
+"""The study and predict verbs: what random images tell of distilled ones."""

@@ -1,0 +1,183 @@
+"""The predict verb: a few short trainings on random images, and a study's line.
+
+Nothing here sees the test split: before anything is trained, the validation split takes
+its place.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxdistill.errors import InputError
+from jaxdistill.evaluation.indicator import Relation, predict
+from jaxdistill.jobs.compare.plan import Plan
+from jaxdistill.jobs.compare.scores import Entry, score, way
+from jaxdistill.jobs.compare.table import Group
+from jaxdistill.jobs.distil.distilling import prepare
+from jaxdistill.jobs.judging.judge import Candidate, Judge
+from jaxdistill.jobs.judging.sets import everything, random_draws, real
+from jaxdistill.jobs.settings.defaults import defaults
+from jaxdistill.jobs.study.advice import advice, text
+from jaxdistill.jobs.study.points import METRIC, Point, relation_of
+from jaxdistill.jobs.study.sets import set_config
+from jaxdistill.run.files import read_json, write_atomic, write_json
+
+WHOLE = 3  # networks on the whole set, at most
+COUNTS = ("every", "seeds", "final_seeds", "draws", "networks", "full_epochs")
+Told = dict[str, Any]
+
+
+def run(
+    config: Mapping[str, Any],
+    file: Path,
+    leave_out: str = "",
+    *,
+    fast: bool = False,
+    say: Callable = print,
+) -> Told:
+    """What to expect of distilling a configuration's data set, by the study in `file`.
+
+    `leave_out` fits without that data set; where the configuration's own study has it,
+    that set is measured. `fast` trains nothing on the whole set. Raises `InputError`
+    for a study of fewer than two data sets.
+    """
+    study = read_study(file)
+    points = remaining(study, file, leave_out)
+    relation = relation_of(points)
+    own = leave_out in config["study"]["sets"]
+    config = set_config(config, leave_out) if own else dict(config)
+    ipcs = _sizes(config)
+    parts = prepare({**config, "ipc": max(ipcs)}, Path(), None)
+    for note in _differences(study["config"]["eval"], config["eval"]):
+        say(f"note: {note}")
+    judge = blind(parts.judge)
+    ways = study["config"]["compare"]["augmentation"].replace(" ", "").split(",")
+    plan = Plan((), ("random",), ipcs, ("hard",), tuple(ways))
+    whole = None if fast else _whole(judge, plan, say)
+    rows = [_row(_random(judge, ipc, plan, say), ipc, relation, study) for ipc in ipcs]
+    for row in rows:
+        row["fraction"] = _of(row, whole["mean"] if whole else None)
+    seen = [point["x"] for point in points]
+    told: Told = {
+        "data": judge.pool.name,
+        "rows": rows,
+        "whole": whole,
+        "level": study["level"],
+        "sets": sorted({point["set"] for point in points}),
+        "left_out": leave_out or None,
+        "seen": (min(seen), max(seen)),
+        "study": str(file),
+    }
+    return told | {"advice": advice(told)}
+
+
+def read_study(file: Path) -> Told:
+    """What a study found; `InputError` for a file that no study wrote."""
+    study = read_json(file.expanduser())
+    keys = {"points", "level", "config"}
+    if not isinstance(study, dict) or not keys <= set(study):
+        raise InputError(
+            f"--study={file} is no study's: name the study.json of a folder that "
+            "jaxdistill study made"
+        )
+    return study
+
+
+def remaining(study: Mapping[str, Any], file: Path, leave_out: str) -> list[Point]:
+    """The points without one data set's; at least two sets must be left."""
+    names = sorted({point["set"] for point in study["points"]})
+    if leave_out and leave_out not in names:
+        raise InputError(
+            f"--leave_out={leave_out} is not in --study={file}: choose one of "
+            f"{', '.join(names) or 'none'}"
+        )
+    left = [name for name in names if name != leave_out]
+    if len(left) < 2:
+        without = f" without {leave_out}" if leave_out else ""
+        raise InputError(
+            f"--study={file}{without} holds {len(left)} data set(s) with points, and "
+            "fewer than 2 say nothing of another: finish more sets of the study"
+        )
+    return [point for point in study["points"] if point["set"] in left]
+
+
+def blind(judge: Judge) -> Judge:
+    """The judge with the validation split in the place of the test split."""
+    pool = dataclasses.replace(judge.pool, test=judge.pool.val)
+    return judge._replace(pool=pool)
+
+
+def write(told: Mapping[str, Any], folder: Path) -> None:
+    """The prediction as predict.json and predict.md in a folder."""
+    write_json(folder / "predict.json", told)
+    write_atomic(folder / "predict.md", text(told).encode())
+
+
+def _sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """`compare.ipc` where something is compared or it is set, else `ipc`."""
+    compare = config["compare"]
+    asked = tuple(dict.fromkeys(compare["ipc"]))
+    if not compare["methods"] and asked == defaults().compare.ipc:
+        return (config["ipc"],)
+    if not asked or not all(type(n) is int and n >= 1 for n in asked):
+        raise InputError(
+            f"compare.ipc={compare['ipc']} must list whole numbers from 1 on, such as "
+            "(1,10)"
+        )
+    return asked
+
+
+def _random(judge: Judge, ipc: int, plan: Plan, say: Callable) -> Told:
+    return _measured(judge, lambda: real(judge, random_draws(judge, ipc)), plan, say)
+
+
+def _whole(judge: Judge, plan: Plan, say: Callable) -> Told:
+    settings = dict(judge.settings)
+    settings["final_seeds"] = min(WHOLE, settings["final_seeds"])
+    few = judge._replace(config={**judge.config, "eval": settings})
+    return _measured(few, lambda: everything(few), plan, say)
+
+
+def _measured(
+    judge: Judge, row: Callable[[], Candidate], plan: Plan, say: Callable
+) -> Told:
+    """Validation scores as a comparison takes them: mean, spread, number."""
+    with tempfile.TemporaryDirectory(prefix="jaxdistill-") as held:
+        candidate = row()
+        count = candidate.subsets
+        name = "whole" if count is None else f"random_{count.shape[1]}_images"
+        folder = Path(held) / name
+        entry = Entry(name, 0, "real", False, judge, lambda: candidate, folder, {})
+        group = Group((entry,), (score(entry, plan, say),))
+    chosen = group.preferred("hard", judge.settings["select"])
+    return (group.pooled(way("hard", chosen), "val") or {})[METRIC]
+
+
+def _row(random: Told, ipc: int, relation: Relation, study: Mapping[str, Any]) -> Told:
+    said = predict(relation, float(random["mean"]), study["level"])
+    return {"ipc": ipc, "random": random, **said._asdict()}
+
+
+def _of(row: Mapping[str, Any], whole: float | None) -> dict[str, float] | None:
+    """Expected score and interval as fractions of the whole set's."""
+    if not whole:
+        return None
+    return {key: row[key] / whole for key in ("expected", "low", "high")}
+
+
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Sequence[str]:
+    """A sentence where a study was scored by another protocol."""
+    other = [
+        f"eval.{key}={ours[key]!r} (the study: {value!r})"
+        for key, value in theirs.items()
+        if key not in COUNTS and key in ours and _plain(ours[key]) != value
+    ]
+    if not other:
+        return []
+    return [f"{', '.join(other)}: its line holds for scores by its own protocol"]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
