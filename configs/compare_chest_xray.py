@@ -7,7 +7,7 @@ jaxdistill compare --config=configs/compare_chest_xray.py \
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
 SOFT = {"name": "adam", "lr": 0.01, "momentum": 0.9, "clip": 0.0}  # labels learn too
 
@@ -105,7 +105,7 @@ METHODS = {
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """The network of configs/mtt_chest_xray.py, its experts short and not smoothed."""
-    c = defaults()
+    c = changes()
     c.augment = "none"
     c.data.name = "chest_xray"
     c.data.size = 64

@@ -11,7 +11,7 @@ jaxdistill compare --config=configs/compare_mnist.py --workdir=runs/compare_mnis
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
 GRADIENT = {
     "method": "gradient",
@@ -36,7 +36,7 @@ METHODS = {
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """One protocol for all, augmented or not as validation prefers."""
-    c = defaults()
+    c = changes()
     c.augment = "none"
     c.data.name = "mnist"
     c.data.size = 28

@@ -11,7 +11,7 @@ same experts are trained in the work folder.
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
 SOFT = {"name": "adam", "lr": 0.05, "momentum": 0.9, "clip": 0.0}  # labels learn too
 
@@ -108,7 +108,7 @@ METHODS = {
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """The network and the experts of configs/mtt_pneumoniamnist.py."""
-    c = defaults()
+    c = changes()
     c.augment = "none"
     c.data.name = "pneumoniamnist"
     c.data.size = 28

@@ -20,7 +20,7 @@ jaxdistill distill --config=configs/methods_mnist.py:dsa --workdir=runs/dsa_mnis
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 NAMES = ("dc", "dc1", "dsa", "dsa1", "dm", "dm1")
 MODES = ("full", *NAMES, "smoke")
@@ -30,7 +30,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """One of the protocols; `full` and `smoke` are those of dm."""
     name = "dm" if mode in ("full", "smoke") else mode
     method = name.removesuffix("1")
-    c = defaults()
+    c = changes()
     c.ipc = 1 if name.endswith("1") else 10
     c.data.name = "mnist"
     c.data.size = 28

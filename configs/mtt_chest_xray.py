@@ -11,7 +11,7 @@ jaxdistill distill --config=configs/mtt_chest_xray.py:class_means \
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 MODES = ("full", "smoke", "class_means")
 
@@ -20,7 +20,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Short experts of a narrow network, two segments a step; from means of clusters,
     or from noisy means of classes with experts that are not averaged.
     """
-    c = defaults()
+    c = changes()
     c.ipc = 10
     c.steps = 300
     c.average = 0.95

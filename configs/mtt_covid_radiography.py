@@ -11,12 +11,12 @@ jaxdistill distill --config=configs/mtt_covid_radiography.py --workdir=runs/covi
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """The paper's numbers; what it leaves open follows Cazenavette et al. (2022)."""
-    c = defaults()
+    c = changes()
     c.ipc = 20
     c.steps = 5000
     c.data.name = "covid_radiography"

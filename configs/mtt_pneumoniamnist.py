@@ -5,12 +5,12 @@ jaxdistill distill --config=configs/mtt_pneumoniamnist.py --workdir=runs/mtt_pne
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Cazenavette et al. (2022) at a size for two CPU cores, with learned labels."""
-    c = defaults()
+    c = changes()
     c.ipc = 10
     c.steps = 800
     c.average = 0.95

@@ -7,12 +7,12 @@ jaxdistill distill --config=configs/quickstart.py --workdir=runs/quickstart
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """A narrow network, short experts at a high rate, few steps."""
-    c = defaults()
+    c = changes()
     c.ipc = 3
     c.steps = 150
     c.average = 0.9

@@ -12,14 +12,14 @@ jaxdistill regenerate lenet.npz --out=weights.npz
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 MODES = ("full", "hard", "five", "smoke")
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """One step on all images, taken five times, each at a rate of its own."""
-    c = defaults()
+    c = changes()
     c.method = "soft_label"
     c.ipc = 1
     c.steps = 8000 if mode == "hard" else 20_000

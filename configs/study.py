@@ -10,7 +10,7 @@ jaxdistill study --config=configs/study.py --workdir=runs/study
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
 # Steps and inner loops are reduced from the published ones, by ten and more.
 METHODS = {
@@ -44,7 +44,7 @@ SETS = {
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """One protocol for all sets; few networks, one way to train on a set."""
-    c = defaults()
+    c = changes()
     c.augment = "none"
     c.network = {"name": "convnet", "width": 32, "depth": 3, "norm": "instance"}
     c.eval.select = "balanced_accuracy"

@@ -11,7 +11,7 @@ jaxdistill study --config=configs/study_medmnist.py --workdir=runs/study_medmnis
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
 METHODS = {
     "dc": {
@@ -42,7 +42,7 @@ NAMES = (
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """The paper's network, and a hundred experts of 50 epochs for every set."""
-    c = defaults()
+    c = changes()
     c.augment = "none"
     c.data.size = 28
     c.experts.count = 100

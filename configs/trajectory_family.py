@@ -21,7 +21,7 @@ jaxdistill distill --config=configs/trajectory_family.py:datm --workdir=runs/dat
 
 import ml_collections
 
-from jaxdistill.jobs.settings.defaults import defaults, smoke
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 # The published a and rho.
 FLAT = {"experts.rho": 0.01, "experts.orthogonal": 0.3}
@@ -64,7 +64,7 @@ MODES = ("full", *VARIANTS, "smoke")
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """What all share is that of configs/mtt_pneumoniamnist.py, but for hard labels."""
-    c = defaults()
+    c = changes()
     c.ipc = 10
     c.steps = 600
     c.augment = "none"

@@ -4,7 +4,6 @@ from jaxdistill import data as data
 from jaxdistill import networks as networks
 from jaxdistill.distillation.distill import distill as distill
 from jaxdistill.distillation.distill import distilling as distilling
-from jaxdistill.distillation.distillers.trajectory import StartRange as StartRange
 from jaxdistill.distillation.distillers.trajectory import (
     trajectory_matching as trajectory_matching,
 )

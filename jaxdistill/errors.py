@@ -1,5 +1,6 @@
 """What the command line answers with a sentence; all else is a defect of ours."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -11,12 +12,19 @@ class InputError(ValueError):
     """
 
 
-def require_name(key: str, name: object, known: Iterable[str]) -> None:
+def require_name(key: str, name: object, known: Iterable[object]) -> None:
     """`InputError` unless `name` is one of those known."""
     if name not in (known := tuple(known)):
         raise InputError(
-            f"{key}={name!r} is not known: choose one of {', '.join(known)}"
+            f"{key}={name!r} is not known{meant(name, known)}: choose one of "
+            f"{', '.join(map(str, known))}"
         )
+
+
+def meant(name: object, known: Iterable[object]) -> str:
+    """` (did you mean 'convnet'?)`, or nothing where no name is near."""
+    near = difflib.get_close_matches(str(name), [*map(str, known)], n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 class Diverged(FloatingPointError):

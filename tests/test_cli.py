@@ -8,8 +8,8 @@ from tiny import CONFIG, command
 
 from jaxdistill.cli.arguments import parse
 from jaxdistill.cli.main import VERBS, main
-from jaxdistill.jobs.settings.defaults import defaults
-from jaxdistill.run.workdir import flatten
+from jaxdistill.distillation.distillers import METHODS
+from jaxdistill.jobs.settings.resolve import leaves, resolve, schema
 
 VERB = ("workdir",)
 
@@ -43,9 +43,24 @@ def test_the_help_of_a_verb_names_its_flags_and_every_config_key(capsys, verb):
     assert VERBS[verb].purpose in told
     for flag in ("config", *VERBS[verb].flags):
         assert f"--{flag}=" in told
-    for key in flatten(defaults().to_dict()):
-        section = key.rpartition(".")[0]
-        assert f"\n  {key} " in told or f"\n  {section} " in told, key
+    full = resolve({})
+    for key, setting, _ in leaves(schema(full), full):
+        assert f"\n  {key} " in told, key
+        assert setting.meaning.split()[0] in told
+    assert "quickstart" in told
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_help_shows_the_settings_of_what_is_chosen(capsys, method):
+    chosen = [f"--config.method={method}", "--config.network.name=vit_tiny"]
+    chosen += ["--config.data.name=folder"]
+    assert main(["distill", "--config=quickstart", *chosen, "--help"]) == 0
+    told = capsys.readouterr().out
+    sections = {line.split(".")[0].strip() for line in told.splitlines() if "." in line}
+    assert sections & set(METHODS) == {method}
+    for key in ("network.heads", "data.group", "data.path"):
+        assert f"\n  {key} " in told
+    assert "data.variation" not in told
 
 
 def test_the_help_of_data_names_its_own_verbs(capsys):
@@ -77,7 +92,8 @@ def test_values_reach_the_config_in_its_own_types():
     assert isinstance(config["experts"]["lr"], float)
     assert config["tensorboard"] is True
     assert config["eval"]["real_lrs"] == (0.1, 0.01)
-    assert config["network"] == {"name": "convnet", "width": 4, "depth": 1}
+    network = {"name": "convnet", "width": 4, "depth": 1}
+    assert config["network"] | network == config["network"]
 
 
 def test_a_flag_before_the_config_counts_as_one_behind_it():
@@ -88,18 +104,21 @@ def test_a_flag_before_the_config_counts_as_one_behind_it():
 @pytest.mark.parametrize(
     ("flag", "parts"),
     [
-        ("--config.stepz=3", ["stepz", "did you mean steps?"]),
+        ("--config.stepz=3", ["stepz is no setting", "did you mean 'steps'?"]),
         (
             "--config.trajectory.unrol_steps=3",
-            ["trajectory.unrol_steps", "did you mean trajectory.unroll_steps?"],
+            ["trajectory.unrol_steps", "did you mean 'unroll_steps'?"],
         ),
         ("--config.zzzz=3", ["zzzz", "--help"]),
-        ("--config.steps.more=3", ["steps.more", "the config has no key"]),
-        ("--config.steps=many", ["steps=many", "a whole number", "--config.steps=8"]),
+        ("--config.steps.more=3", ["steps.more", "steps is no section"]),
+        (
+            "--config.steps=many",
+            ["steps=many", "whole number", "--config.steps=5000"],
+        ),
         ("--config.steps=1.5", ["steps=1.5", "a whole number"]),
         ("--config.experts.lr=fast", ["experts.lr=fast", "a number", "=0.01"]),
         ("--config.tensorboard=perhaps", ["tensorboard=perhaps", "true or false"]),
-        ("--config.data=5", ["data=5", "is a section", "--config.data.name"]),
+        ("--config.data=5", ["data='5'", "is a section", "--config.data.name"]),
         ("--config.steps", ["--config.steps", "Missing value"]),
         ("--config.eval.real_lrs=a", ["eval.real_lrs=('a',)", "(0.01,)"]),
         ("--wrkdir=x", ["wrkdir", "workdir"]),

@@ -28,7 +28,8 @@ from jaxdistill.jobs.distil.distilling import prepare
 from jaxdistill.jobs.judging.judge import Judge
 from jaxdistill.jobs.judging.sets import Knowledge, training_record
 from jaxdistill.jobs.settings.build import eval_recipe
-from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
+from jaxdistill.jobs.settings.resolve import override, resolve
 from jaxdistill.networks import mlp
 
 SOFT = {"name": "adam", "lr": 0.1, "momentum": 0.9, "clip": 0.0}
@@ -64,9 +65,7 @@ def settings(methods=None, **changed) -> dict:
     c = get_config()
     if methods is not None:
         c.compare.methods = variants(methods)
-    config = c.to_dict()
-    config["compare"] |= changed
-    return config
+    return resolve(override(c.to_dict(), {"compare": changed}))
 
 
 @pytest.fixture(scope="module")
@@ -352,18 +351,26 @@ def test_random_soft_has_the_images_of_random_and_the_labels_of_an_expert(tmp_pa
 @pytest.mark.parametrize(
     ("methods", "changed", "sentence"),
     [
-        ({"a": {"stepz": 3}}, {}, r"a\.stepz=3: the config has no key.*mean steps\?"),
-        ({"a": {"steps": "ten"}}, {}, r"a\.steps='ten' must be a whole number, as in"),
+        ({"a": {"stepz": 3}}, {}, r"a: stepz is no setting.*mean 'steps'"),
+        (
+            {"a": {"steps": "ten"}},
+            {},
+            r"a: steps='ten' must be a whole number: 5000 is usual",
+        ),
         ({"a": {"steps": True}}, {}, r"steps=True must be a whole number"),
         ({"a": {"average": "x"}}, {}, r"average='x' must be a number"),
-        ({"a": {"gradient": 3}}, {}, r"gradient=3, but gradient is a section"),
-        ({"a": {"eval.epochs": 3}}, {}, r"eval.epochs=3 would make .* unfair"),
-        ({"a": {"network.width": 3}}, {}, r"network.width=3 would make .* unfair"),
-        ({"a": {"ipc": 3}}, {}, r"a\.ipc=3 would make the comparison unfair"),
+        ({"a": {"trajectory": 3}}, {}, r"trajectory=3, but trajectory is a section"),
+        ({"a": {"eval.epochs": 3}}, {}, r"eval.epochs would make .* unfair"),
+        ({"a": {"network.width": 3}}, {}, r"network.width would make .* unfair"),
+        ({"a": {"ipc": 3}}, {}, r"a\.ipc would make the comparison unfair"),
         ({"a/b": {}}, {}, r"'a/b', which must serve as a file name"),
         ({"herding": {}}, {}, r"'herding', which is another row"),
         ({}, {}, r"compare.methods is empty: name a variant"),
-        (None, {"coresets": "random,craig"}, r"'craig', which is not known: choose"),
+        (
+            None,
+            {"coresets": "random,craig"},
+            r"coresets='random,craig' must be names from random, random_soft",
+        ),
         (None, {"labels": "hard"}, r"labels='hard', but random_soft has soft labels"),
         (
             None,
@@ -371,10 +378,18 @@ def test_random_soft_has_the_images_of_random_and_the_labels_of_an_expert(tmp_pa
             r"labels='hard', but dc_soft has soft labels: write soft,hard, or leave",
         ),
         (None, {"labels": "soft"}, r"leaves out hard, the labels of real images"),
-        (None, {"augmentation": ""}, r"compare.augmentation is empty"),
-        (None, {"ipc": ()}, r"compare.ipc=\(\) must list whole numbers from 1 on"),
-        (None, {"ipc": (0,)}, r"compare.ipc=\(0,\) must list"),
-        (None, {"seeds": (1.5,)}, r"compare.seeds=\(1.5,\) must list"),
+        (
+            None,
+            {"augmentation": ""},
+            r"compare.augmentation='' must be names from with, without",
+        ),
+        (
+            None,
+            {"ipc": ()},
+            r"compare.ipc=\(\) must be a list of whole numbers at least 1",
+        ),
+        (None, {"ipc": (0,)}, r"compare.ipc=\(0,\) must be a list"),
+        (None, {"seeds": (1.5,)}, r"compare.seeds=\(1.5,\) must be a list"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_sentence(
@@ -399,7 +414,7 @@ def test_variants_change_what_they_say_and_nothing_else():
 
 
 def test_smoke_makes_variants_small_too():
-    c = defaults()
+    c = changes()
     changed = {"steps": 300, "gradient.batch_real": 64, "mosaic": 2}
     c.compare.methods = variants({"a": changed | {"method": "gradient"}})
     small = smoke(c).compare

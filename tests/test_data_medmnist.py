@@ -12,6 +12,7 @@ import jaxdistill.data as data
 from jaxdistill.data import npz_sets
 from jaxdistill.data.download import download, file_md5
 from jaxdistill.data.registry import MEDMNIST, SIZES, Facts, file_name, find
+from jaxdistill.data.sources import SOURCES, of_medmnist
 from jaxdistill.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -34,6 +35,7 @@ def tiny(tmp_path, monkeypatch):
     np.savez(path, **arrays())
     facts = Facts(("a", "b"), 1, (12, 6, 8), {28: file_md5(path)})
     monkeypatch.setitem(MEDMNIST, "tinymnist", facts)
+    monkeypatch.setitem(SOURCES, "tinymnist", of_medmnist("tinymnist"))
     return path
 
 
@@ -98,7 +100,7 @@ def test_truncated_files(tiny, keep):
 def test_settings_are_checked(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="several labels at once"):
         data.medmnist("chestmnist", root=tmp_path)
-    with pytest.raises(InputError, match="use one of 28, 64, 128, 224"):
+    with pytest.raises(InputError, match="choose one of 28, 64, 128, 224"):
         data.medmnist("pathmnist", root=tmp_path, size=32)
     with pytest.raises(InputError, match="put it there"):
         data.medmnist("pathmnist", root=tmp_path, size=64, download=False)
@@ -217,17 +219,17 @@ def test_the_fingerprint_names_what_an_expert_has_seen():
 
 
 def test_load_knows_sources_and_settings(tiny):
-    pool = data.load("tinymnist", root=str(tiny.parent), size=28, zca=False, path="")
+    pool = data.load("tinymnist", root=str(tiny.parent), size=28, zca=False)
     assert pool.name == "tinymnist"
     with pytest.raises(InputError, match=r"data.name='patmnist'.*mean 'pathmnist'"):
         data.load("patmnist")
-    with pytest.raises(InputError, match=r"data.siz .*mean 'size'"):
+    with pytest.raises(InputError, match=r"data.siz is .*mean 'size'"):
         data.load("phantom", siz=32)
-    with pytest.raises(InputError, match=r"data.path is not used by .*'phantom'"):
+    with pytest.raises(InputError, match=r"data.path is no setting .*'phantom'"):
         data.load("phantom", path="x")
     with pytest.raises(InputError, match="put it there"):
         data.load("chest_xray", root=str(tiny.parent))
-    with pytest.raises(InputError, match="names no folder"):
+    with pytest.raises(InputError, match=r"data.path='' must be given"):
         data.load("folder", path="")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import CLASSES, tanh_network, toy_pool, toy_synthetic
 
-from jaxdistill.distillation.distillers import distribution
+from jaxdistill.distillation.distillers import distances
 from jaxdistill.distillation.distillers.distribution import distribution_matching
 from jaxdistill.errors import InputError
 
@@ -69,19 +69,19 @@ def test_mmd_is_the_biased_estimate_over_all_pairs():
 
     def k(a, b):
         squares = np.sum((a[:, None] - b[None]) ** 2, axis=-1) / scale
-        widths = distribution.WIDTHS
+        widths = distances.WIDTHS
         return np.mean([np.exp(-squares / (2 * w)) for w in widths])
 
     expected = k(r, r) + k(s, s) - 2 * k(r, s)
-    value = distribution.mmd(jnp.asarray(r), jnp.asarray(s))
+    value = distances.mmd(jnp.asarray(r), jnp.asarray(s))
     np.testing.assert_allclose(value, expected, rtol=1e-4)
 
 
 def test_mmd_tells_apart_what_means_cannot():
     narrow = jnp.asarray([[-1.0], [1.0]] * 4)
     wide = 3.0 * narrow
-    assert distribution.mean_distance(narrow, wide) == 0
-    assert distribution.mmd(narrow, wide) > 0.1
+    assert distances.mean_distance(narrow, wide) == 0
+    assert distances.mmd(narrow, wide) > 0.1
 
 
 def test_no_gradient_passes_through_the_real_side():

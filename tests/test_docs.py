@@ -4,11 +4,14 @@ import importlib.util
 import json
 import re
 import runpy
+import types
 from pathlib import Path
 
 import pytest
+import tiny
 
-from jaxdistill.jobs.settings.defaults import VOLATILE
+from jaxdistill.distillation.distillers import METHODS
+from jaxdistill.jobs.settings.resolve import free, leaves, override, resolve, schema
 from jaxdistill.run.workdir import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +70,30 @@ def test_the_command_of_a_kept_result_still_asks_for_what_was_run(
     summary = ROOT / "benchmarks" / "results" / f"{kept}.json"
     then = flatten(json.loads(summary.read_text())["config"])
     made = runpy.run_path(str(ROOT / "configs" / file))["get_config"](mode)
-    now = flatten(json.loads(made.to_json())) | flags
-    asked = {key: value for key, value in then.items() if key not in VOLATILE}
-    assert {key: now.get(key) for key in asked} == asked
+    full = resolve(override(made.to_dict(), flags))
+    now = flatten(json.loads(json.dumps(full)))
+    # Records made before sections were those of the chosen method alone hold others.
+    asked = {k: v for k, v in then.items() if k in now and k not in free()}
+    assert {key: now[key] for key in asked} == asked
+    settings = leaves(schema(full), full)
+    assert {key for key, one, value in settings if value != one.usual} <= set(then)
+
+
+def test_the_method_of_the_contributing_guide_works_by_its_one_line(
+    tmp_path, monkeypatch, capsys
+):
+    """Its file and its line in the registry are all that a run by a flag needs."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    made = types.ModuleType("means")
+    exec(compile(code, "CONTRIBUTING.md", "exec"), made.__dict__)
+    monkeypatch.setitem(METHODS, "means", made.mean_matching)
+    flags = ["--config.method=means", "--config.means.batch_real=4"]
+    assert tiny.call("distill", tmp_path / "run", *flags) == 0, capsys.readouterr().err
+    matched = [x["match"] for x in tiny.lines(tmp_path / "run") if "match" in x]
+    first, last = matched[0], matched[-1]
+    assert last < first
+    capsys.readouterr()
+    wrong = "--config.means.weight=0"
+    assert tiny.call("distill", tmp_path / "other", *flags, wrong) == 2
+    assert "means.weight=0.0 must be above 0" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_subsets_equal_the_same_images_alone(mesh):
 @pytest.mark.parametrize("chunk", [4, 15, 64])
 def test_predictions_do_not_depend_on_the_chunk(chunk, monkeypatch):
     # The module, whatever the package calls by its name.
-    monkeypatch.setattr(sys.modules["jaxdistill.evaluate"], "CHUNK", chunk)
+    monkeypatch.setattr(sys.modules["jaxdistill.evaluation.evaluate"], "CHUNK", chunk)
     network, split = linear_network(), toy_pool().val
     params = jax.tree.map(np.asarray, network.init(jax.random.key(0)))
     inputs = np.asarray(standardise(split.images, split.standard)).reshape(15, -1)

@@ -7,7 +7,7 @@ import pytest
 from helpers import CLASSES, linear_network, tanh_network, toy_pool, toy_synthetic
 
 from jaxdistill.augment.siamese import augment_siamese
-from jaxdistill.distillation.distillers import gradient
+from jaxdistill.distillation.distillers import distances, gradient
 from jaxdistill.distillation.distillers.gradient import gradient_matching
 from jaxdistill.errors import InputError
 
@@ -67,21 +67,21 @@ def test_output_units_are_the_last_axis_of_a_kernel():
         / (np.linalg.norm(g["k"][..., o]) * np.linalg.norm(h["k"][..., o]) + 1e-6)
         for o in range(5)
     )
-    np.testing.assert_allclose(gradient.layers_cosine(g, h), expected, rtol=1e-5)
+    np.testing.assert_allclose(distances.layers_cosine(g, h), expected, rtol=1e-5)
 
 
 def test_biases_and_norms_count_nothing():
     g = {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2), "scale": jnp.ones(2)}
     h = {"kernel": jnp.ones((4, 2)), "bias": -jnp.ones(2), "scale": -jnp.ones(2)}
-    for distance in (gradient.layers_cosine, gradient.global_cosine):
+    for distance in (distances.layers_cosine, distances.global_cosine):
         np.testing.assert_allclose(distance(g, h), 0.0, atol=1e-5)
 
 
 def test_idc_compares_convolution_kernels_alone():
     g = {"conv": jnp.full((3, 3, 1, 2), 2.0), "dense": jnp.ones((4, 2))}
     h = {"conv": jnp.full((3, 3, 1, 2), -1.0), "dense": -jnp.ones((4, 2))}
-    np.testing.assert_allclose(gradient.kernels_mse(g, h), 18 * 9.0)
-    np.testing.assert_allclose(gradient.kernels_l1(g, h), 18 * 3.0)
+    np.testing.assert_allclose(distances.kernels_mse(g, h), 18 * 9.0)
+    np.testing.assert_allclose(distances.kernels_l1(g, h), 18 * 3.0)
 
 
 def test_a_network_without_convolutions_has_no_idc_distance():

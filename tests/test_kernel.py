@@ -272,9 +272,9 @@ def test_a_batch_holds_distinct_training_images_with_their_labels():
     ("settings", "message"),
     [
         ({"nets": 3}, r"kernel\.pool=4 must be a multiple of kernel\.nets=3"),
-        ({"pool": 0}, r"kernel\.pool=0 must be a multiple"),
+        ({"pool": 0}, r"kernel\.pool=0 must be at least 1"),
         ({"ridge": 0.0}, r"kernel\.ridge=0\.0 must be above 0"),
-        ({"max_age": -1}, r"kernel\.max_age=-1 must be 0 or more"),
+        ({"max_age": -1}, r"kernel\.max_age=-1 must be at least 0"),
         ({"classes": 1}, "classes=1 must be 2 or more"),
     ],
 )
@@ -283,8 +283,7 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         method_of(**settings)
 
 
-@pytest.mark.parametrize("batch_real", [0, 73])
-def test_a_batch_larger_than_the_training_split_is_refused(batch_real):
-    source = method_of(batch_real=batch_real).source
-    with pytest.raises(InputError, match=rf"batch_real={batch_real} must be .* to 72"):
+def test_a_batch_larger_than_the_training_split_is_refused():
+    source = method_of(batch_real=73).source
+    with pytest.raises(InputError, match=r"batch_real=73 must be .* to 72"):
         source.resident(toy_pool())

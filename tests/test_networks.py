@@ -19,7 +19,6 @@ from jaxdistill.networks import (
     lenet,
     mlp,
     resnet18,
-    settings_of,
     vgg11,
     vit_tiny,
 )
@@ -436,7 +435,11 @@ def test_names_tell_apart_whatever_shapes_a_network():
     ("name", "settings", "words"),
     [
         ("convnat", {}, ["network.name='convnat'", "convnet", "resnet18"]),
-        ("convnet", {"widht": 3}, ["network.widht=3", "width"]),
+        (
+            "convnet",
+            {"widht": 3},
+            ["network.widht is no setting", "mean 'width'", "depth"],
+        ),
         ("convnet", {"width": 0}, ["network.width=0"]),
         ("convnet", {"width": -1}, ["network.width=-1"]),
         ("convnet", {"depth": 6}, ["network.depth=6", "data.size=28", "at most 5"]),
@@ -471,7 +474,3 @@ def test_deepest_convnet_that_is_allowed_runs():
         jnp.ones((2, *SHAPE)),
     )
     assert logits.shape == (2, 2)
-
-
-def test_settings_are_those_of_the_factory():
-    assert settings_of("mlp") == ("width", "depth", "activation")

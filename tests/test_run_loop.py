@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tiny import COUNTS, arrays, call, finished, lines, listing, summary
 
+from jaxdistill.jobs.distil import distilling
 from jaxdistill.run.checkpoint import Checkpoints
 from jaxdistill.run.limits import Limit, Watch
 
@@ -97,13 +98,13 @@ def test_another_config_is_refused_with_the_keys_that_differ(capsys):
 
 
 def test_a_loss_that_is_not_finite_names_step_norms_and_checkpoint(tmp_path, capsys):
-    wild = ("name=sgd", "lr=1e30", "momentum=0.0")
+    wild = ("name=sgd", "lr=1e9", "momentum=0.0")
     flags = [f"--config.optimizer.images.{one}" for one in wild]
     shared = f"--config.experts.folder={finished() / 'experts'}"
     assert call("distill", tmp_path / "wild", *flags, shared) == 1
     told = capsys.readouterr().err
     safe = tmp_path / "wild" / "checkpoints" / "0"
-    assert "diverged: the loss is nan by step 2" in told
+    assert "diverged: the loss is inf by step 2" in told
     assert "grad_images" in told
     assert f"the last good checkpoint is {safe}:" in told
     assert (safe / "state").is_dir()
@@ -156,3 +157,14 @@ def test_another_engine_number_of_devices_and_a_trace(tmp_path, capsys):
     np.testing.assert_allclose(a["images"], b["images"], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(a["lr"], b["lr"], rtol=1e-4)
     assert [x["step"] for x in lines(two) if "loss" in x] == [2, 4, 6, 8]
+
+
+def test_a_set_that_no_validation_can_judge_is_told_in_one_sentence(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(distilling, "_validations", lambda home, metric: {})
+    assert call("distill", tmp_path / "run", "--config.steps=2") == 1
+    told = capsys.readouterr().err
+    assert "diverged: no validation gave a finite auc" in told
+    assert "lower init.lr" in told.splitlines()[-1]
+    assert "Traceback" not in told

@@ -23,7 +23,8 @@ from jaxdistill.errors import InputError
 from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.evaluation.metrics import scores
 from jaxdistill.jobs.settings import build
-from jaxdistill.jobs.ship.job import load_parcel, made_here, to_bytes
+from jaxdistill.jobs.ship.compress import to_bytes
+from jaxdistill.jobs.ship.regenerate import load_parcel, made_here
 from jaxdistill.networks import convnet
 from jaxdistill.sharing import shipping
 from jaxdistill.sharing.packing import pack, to_float, unpack

@@ -31,7 +31,9 @@ from jaxdistill.jobs.compare import job as comparing
 from jaxdistill.jobs.distil import rules
 from jaxdistill.jobs.judging.evaluating import record_of
 from jaxdistill.jobs.settings import build
-from jaxdistill.jobs.settings.defaults import defaults, smoke, variants
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
+from jaxdistill.jobs.settings.records import Comparison
+from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.jobs.study import job as studying
 from jaxdistill.jobs.study import predict as studying_predict
 from jaxdistill.jobs.study.advice import advice, text
@@ -39,6 +41,7 @@ from jaxdistill.jobs.study.points import arrays, points_of
 from jaxdistill.jobs.study.report import words
 from jaxdistill.jobs.study.sets import set_config, sets_of
 from jaxdistill.run.files import plain, write_json
+from jaxdistill.settings import settings_of
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 REAL, GONE = "real", "gone"
@@ -66,7 +69,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
 
 def settings(**changed) -> dict:
     """The configuration with other keys of its section `study`."""
-    config = get_config().to_dict()
+    config = resolve(get_config().to_dict())
     config["study"] |= changed
     return config
 
@@ -279,7 +282,7 @@ def test_a_run_that_compares_nothing_is_measured_at_its_own_size(tmp_path, monke
 
     monkeypatch.setattr(studying_predict, "_random", random)
     config = settings(sets={})
-    config["compare"] |= {"methods": {}, "ipc": defaults().compare.ipc}
+    config["compare"] |= {"methods": {}, "ipc": settings_of(Comparison)["ipc"].usual}
     studying_predict.run(config, file, fast=True)
     config["compare"] |= {"ipc": (1, 3)}
     studying_predict.run(config, file, fast=True)
@@ -328,11 +331,14 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, capsys):
     [
         ({}, r"study.sets is empty: name a data set"),
         ({"a/b": {}}, r"'a/b', which must serve as a file name"),
-        ({"a": {"stepz": 3}}, r"a\.stepz=3: the config has no key.*mean steps\?"),
-        ({"a": {"steps": "ten"}}, r"a\.steps='ten' must be a whole number, as in"),
-        ({"a": {"gradient": 3}}, r"gradient=3, but gradient is a section"),
+        ({"a": {"stepz": 3}}, r"a: stepz is no setting.*mean 'steps'"),
+        (
+            {"a": {"steps": "ten"}},
+            r"a: steps='ten' must be a whole number: 5000 is usual",
+        ),
+        ({"a": {"trajectory": 3}}, r"trajectory=3, but trajectory is a section"),
         ({"a": {"devices": {"cpu": 2}}}, r"devices.cpu belongs to the whole study"),
-        ({"a": {"compare": {"ipc": (0,)}}}, r"compare.ipc=\(0,\) must list"),
+        ({"a": {"compare": {"ipc": (0,)}}}, r"compare.ipc=\(0,\) must be a list"),
         (
             {"a": {"experts": {"folder": "x"}}, "b": {"experts": {"folder": "x"}}},
             r"experts.folder='x' would teach a and b",
@@ -342,7 +348,9 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, capsys):
 def test_wrong_sets_are_refused_before_anything_is_made(tmp_path, sets, sentence):
     with pytest.raises(InputError, match=sentence):
         studying.run(settings(sets=sets), tmp_path / "run")
-    with pytest.raises(InputError, match=r"study.level=1.0 must lie between"):
+    with pytest.raises(
+        InputError, match=r"study.level=1.0 must be above 0 and below 1"
+    ):
         studying.run(settings(level=1.0), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -360,6 +368,7 @@ def test_a_study_without_a_point_ends_with_the_reasons(tmp_path):
 def test_a_set_changes_what_it_says_and_nothing_else():
     values = {
         "data.name": "phantom",
+        "data.size": 16,
         "data.variation": 0.2,
         "network.name": "mlp",
         "network.width": 3,
@@ -369,8 +378,9 @@ def test_a_set_changes_what_it_says_and_nothing_else():
     }
     config = settings(sets=variants({"a": values, "b": {}}).to_dict())
     one, other = (set_config(config, name) for name in ("a", "b"))
-    assert one["network"] == {"name": "mlp", "width": 3}  # depth was the other's
-    assert (one["data"]["variation"], one["data"]["size"]) == (0.2, 8)
+    network = {"name": "mlp", "width": 3, "depth": 1, "activation": "relu"}
+    assert one["network"] == network
+    assert (one["data"]["variation"], one["data"]["seed"]) == (0.2, 0)
     assert type(one["eval"]["weight_decay"]) is float
     assert one["compare"]["methods"]["dm"]["steps"] == 4
     assert one["compare"]["coresets"] == "random,herding"
@@ -381,7 +391,7 @@ def test_a_set_changes_what_it_says_and_nothing_else():
 
 
 def test_smoke_makes_sets_small_too():
-    c = defaults()
+    c = changes()
     c.study.sets = variants({"a": {"data.name": "mnist", "data.size": 28, "ipc": 10}})
     c.study.sets.a.experts = {"epochs": 50}
     small = smoke(c).study.sets.a
@@ -395,8 +405,8 @@ def test_smoke_makes_sets_small_too():
 @pytest.mark.parametrize("mode", ["full", "smoke"])
 @pytest.mark.parametrize("name", ["study", "study_medmnist"])
 def test_every_set_of_a_config_has_a_network_with_room(name, mode):
-    config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](mode).to_dict()
-    sets = sets_of(config)
+    made = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](mode)
+    sets = sets_of(resolve(made.to_dict()))
     assert len(sets) == {"study": 5, "study_medmnist": 8}[name]
     for one in sets.values():
         side = one["data"]["size"]

@@ -105,7 +105,7 @@ def test_fewer_iterations_fit_the_set_less():
     ("settings", "message"),
     [
         ({"features": "first"}, r"kernel\.features='first' .* choose one"),
-        ({"iterations": 0}, "kernel.iterations=0 must be 1 or more"),
+        ({"iterations": 0}, "kernel.iterations=0 must be at least 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings, message):

@@ -26,11 +26,11 @@ from jaxdistill.engine.training import (
     class_balanced,
     of_split,
     of_synthetic,
-    require_recipe,
     train_epoch,
     train_network,
 )
 from jaxdistill.errors import InputError
+from jaxdistill.settings import require
 from jaxdistill.types import Standard
 
 KEY = jax.random.key(2)
@@ -236,9 +236,9 @@ def test_soft_cross_entropy_is_the_sum_and_is_steady():
     ],
 )
 def test_recipes_that_cannot_train(field, value):
-    require_recipe(Recipe(), "eval")
+    require(Recipe(), "eval")
     with pytest.raises(InputError, match=rf"^eval\.{field}={value} must be "):
-        require_recipe(Recipe(**{field: value}), "eval")
+        require(Recipe(**{field: value}), "eval")
 
 
 def test_balanced_examples_weigh_every_class_alike():

@@ -241,14 +241,14 @@ def test_default_starts_reach_the_last_epoch_and_no_further():
     with pytest.raises(
         InputError, match=r"start_max=4 with trajectory.expert_epochs=2"
     ):
-        tanh_method(starts=StartRange(0, 4, 4))
+        tanh_method(start_max=4)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"starts": StartRange(2, 2, 3)}, "start_min=2"),
-        ({"starts": StartRange(-1, 1, 1)}, "start_min=-1"),
+        ({"start_min": 2, "start_first": 2, "start_max": 3}, "start_min=2"),
+        ({"start_min": -1}, "start_min=-1"),
         ({"expert_epochs": 0}, "expert_epochs=0"),
         ({"expert_epochs": 5}, "hold 0 to 4"),
     ],

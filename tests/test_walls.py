@@ -25,6 +25,8 @@ HEAVY = (
 ROOMS = (
     "errors",
     "types",
+    "ranges",
+    "settings",
     "data",
     "networks",
     "augment",

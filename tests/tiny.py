@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from jaxdistill.cli.main import main
-from jaxdistill.jobs.settings.defaults import defaults
+from jaxdistill.jobs.settings.changes import changes
 
 CLASSES = ("clear", "opaque")
 COUNTS = {"train": 12, "val": 6, "test": 6}
@@ -31,7 +31,7 @@ START = "from jaxdistill.cli.main import console; console()"
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Eight outer steps, two experts of two epochs."""
     del mode
-    c = defaults()
+    c = changes()
     c.ipc = 2
     c.steps = 8
     c.augment = "cutout"

@@ -1,26 +1,31 @@
-"""Flags to plain values: a config file, other values for its keys, and what else.
+"""Flags to plain values: a config, other values for its settings, and what else.
 
-`ml_collections.config_flags` gives keys their values; the config file is run here, so
-that whatever is wrong with it, or with a key, is told in one sentence.
+`ml_collections.config_flags` gives settings their values; the config file is run here,
+so that whatever is wrong with it, or with a key, is told in one sentence.
 """
 
-import difflib
 import re
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxdistill.errors import InputError
+import jaxdistill
+from jaxdistill.errors import InputError, meant
+from jaxdistill.jobs.settings.changes import config_dict
+from jaxdistill.jobs.settings.resolve import fill, leaves, nested, override, resolve
+from jaxdistill.jobs.settings.resolve import schema as schema_of
+from jaxdistill.ranges import KINDS
 
 MODES = ("full", "smoke")
-REMEDY = "mend the file, or copy configs/quickstart.py and change that"
-KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
-_FILE = re.compile(r"--?config(?:=(.*))?$")
-_KEY = re.compile(r"--?(?:no)?config\.([^=]+)")
+REMEDY = "mend the file, or copy a shipped config and change that"
+_FILE = re.compile(r"--?config(?:=(.*))?$", re.DOTALL)
+_KEY = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?$", re.DOTALL)
+PACKAGE = Path(jaxdistill.__file__).parent
 
 
 def parse(argv: list[str], names: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
-    """The configuration as plain values, and the flags in `names` by attribute.
+    """The full configuration as plain values, and the flags in `names` by attribute.
 
     Raises `InputError` for whatever of it cannot be used.
     """
@@ -28,21 +33,58 @@ def parse(argv: list[str], names: tuple[str, ...]) -> tuple[dict[str, Any], Any]
     from ml_collections import config_flags
 
     text, argv = _take_file(argv)
-    config = _load(text)
-    _require_keys(config, argv)
+    changes = _load(text)
+    said = spoken(argv)
+    fill(override(changes, nested(said)))  # for keys that there are not
+    named = {key: value for key, value in said.items() if _chooses(key)}
+    full = fill(override(changes, nested(named)))
     values = flags.FlagValues()
     for name in names:
         flags.DEFINE_string(name, "", "", flag_values=values)
     try:
         config_flags.DEFINE_config_dict(
-            "config", config, flag_values=values, sys_argv=argv
+            "config", config_dict(full), flag_values=values, sys_argv=argv
         )
         rest = values(["jaxdistill", *argv])[1:]
     except (flags.Error, ValueError, TypeError, LookupError) as error:
-        raise InputError(_sentence(config, error)) from error
+        raise InputError(_sentence(full, error)) from error
     if rest:
         raise InputError(f"{rest[0]!r} is not a flag: flags look like --config.ipc=10")
-    return values.config.to_dict(), values
+    return resolve(values.config.to_dict()), values
+
+
+def chosen(argv: list[str]) -> dict[str, Any]:
+    """The configuration of a command that asks for help: of its file, if it names one.
+
+    Flags choose a method, a network or a source; their other values do not count.
+    """
+    changes = {} if not any(map(_FILE.match, argv)) else _load(_take_file(argv)[0])
+    named = {key: value for key, value in spoken(argv).items() if _chooses(key)}
+    return fill(override(changes, nested(named)))
+
+
+def spoken(argv: list[str]) -> dict[str, str]:
+    """The text given to every key by a flag; a word of its own counts as its value."""
+    found: dict[str, str] = {}
+    for at, arg in enumerate(argv):
+        if match := _KEY.match(arg):
+            following = "".join(argv[at + 1 : at + 2])
+            alone = "" if following.startswith("-") else following
+            found[match[2]] = alone if match[3] is None else match[3]
+    return found
+
+
+def shipped() -> dict[str, Path]:
+    """The configs that come with the library, by name."""
+    # Beside the package in a checkout, within it once installed.
+    for folder in (PACKAGE / "configs", PACKAGE.parent / "configs"):
+        if folder.is_dir():
+            return {file.stem: file for file in sorted(folder.glob("*.py"))}
+    return {}
+
+
+def _chooses(key: str) -> bool:
+    return key == "method" or key.endswith(".name")
 
 
 def _take_file(argv: list[str]) -> tuple[str, list[str]]:
@@ -56,23 +98,33 @@ def _take_file(argv: list[str]) -> tuple[str, list[str]]:
             del rest[at : last + 1]
     if not texts or not texts[0]:
         raise InputError(
-            "--config is missing: name a file such as configs/quickstart.py"
+            "--config is missing: name a file, or a shipped config such as quickstart"
         )
     return texts[0], rest
 
 
-def _load(text: str) -> Any:
+def _find(text: str) -> tuple[Path, str]:
+    """The config file that a text names, and its mode."""
+    name, _, mode = text.partition(":")
+    known = shipped()
+    file = Path(name).expanduser()
+    if not file.is_file() and name in known:
+        return known[name], mode
+    if not file.is_file():
+        raise InputError(
+            f"--config={text} names no file below {Path.cwd()} and no shipped config"
+            f"{meant(name, known)}: check the path, or name one of {', '.join(known)}"
+        )
+    return file, mode
+
+
+def _load(text: str) -> dict[str, Any]:
     """What `get_config` of a config file gives."""
     from ml_collections import ConfigDict
 
-    file, _, mode = text.partition(":")
-    if not Path(file).is_file():
-        raise InputError(
-            f"--config={text} names no file: check the path, which begins at "
-            f"{Path.cwd()}"
-        )
+    file, mode = _find(text)
     try:
-        found = runpy.run_path(file)
+        found = runpy.run_path(str(file))
         _require_mode(mode, found.get("MODES", MODES), text)
         made = found["get_config"](*filter(None, [mode]))
     except SyntaxError as error:
@@ -93,7 +145,7 @@ def _load(text: str) -> Any:
             f"get_config of --config={file} gives a {type(made).__name__}, not a "
             f"ConfigDict: {REMEDY}"
         )
-    return made
+    return made.to_dict()
 
 
 def _require_mode(mode: str, known: tuple[str, ...], text: str) -> None:
@@ -104,50 +156,24 @@ def _require_mode(mode: str, known: tuple[str, ...], text: str) -> None:
         )
 
 
-def _failed(file: str, error: Exception) -> str:
+def _failed(file: Path, error: Exception) -> str:
     return (
         f"--config={file} fails with {type(error).__name__} ({_one_line(error)}): "
         f"{REMEDY}"
     )
 
 
-def _require_keys(config: Any, argv: list[str]) -> None:
-    """`InputError` for a flag of a key that the config lacks."""
-    known = _keys(config.to_dict())
-    for arg in argv:
-        found = _KEY.match(arg)
-        if found is None or found[1] in known:
-            continue
-        close = difflib.get_close_matches(found[1], known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else "see --help for the keys"
-        raise InputError(f"{arg}: the config has no key {found[1]}: {remedy}")
-
-
-def _keys(part: dict[str, Any], prefix: str = "") -> list[str]:
-    """Every key and section, with dots."""
-    found = []
-    for key, value in part.items():
-        found.append(prefix + key)
-        if isinstance(value, dict):
-            found += _keys(value, f"{prefix}{key}.")
-    return found
-
-
-def _sentence(config: Any, error: Exception) -> str:
+def _sentence(full: Mapping[str, Any], error: Exception) -> str:
     """What is wrong with a flag, and what it should be."""
     bad = re.match(r"flag --config\.([^=]+)=(.*?): ", str(error), re.DOTALL)
-    if bad is None:
+    known = {key: setting for key, setting, _ in leaves(schema_of(full), full)}
+    if bad is None or bad[1] not in known:
         return f"{_one_line(error)}: see --help for the flags"
-    value = config
-    for part in bad[1].split("."):
-        value = value[part]
-    if hasattr(value, "keys"):
-        return (
-            f"{bad[1]}={bad[2]}, but {bad[1]} is a section: set its keys one by one, "
-            f"as in --config.{bad[1]}.{next(iter(value))}"
-        )
-    kind = KINDS.get(type(value), f"a {type(value).__name__}")
-    return f"{bad[1]}={bad[2]} must be {kind}: write it as in --config.{bad[1]}={value}"
+    setting = known[bad[1]]
+    return (
+        f"{bad[1]}={bad[2]} must be {KINDS[setting.kind]}: write it as in "
+        f"--config.{bad[1]}={setting.usual}"
+    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,7 +1,6 @@
 """`jaxdistill VERB`: flags in, one call, a table or a sentence out."""
 
-import inspect
-import re
+import os
 import signal
 import sys
 import warnings
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdistill.cli import shipping, study
-from jaxdistill.cli.arguments import parse
+from jaxdistill.cli.arguments import chosen, parse
+from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.errors import Diverged, InputError, Stopped
 
 HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to share.
@@ -27,11 +27,12 @@ HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to shar
 
 jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
-  jaxdistill distill --config=configs/quickstart.py --workdir=runs/quickstart
+  jaxdistill distill --config=quickstart --workdir=runs/quickstart
 """
 
 CONFIG = """
-  --config=FILE[:MODE]       a config file; MODE is full (the default) or smoke
+  --config=FILE[:MODE]       a config file, or the name of a shipped one such as
+                             quickstart; MODE is full (the default) or smoke
   --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
 FLAGS = {
     "workdir=DIR": "where the run lives; the same folder again resumes it",
@@ -54,7 +55,11 @@ def console() -> None:
         sys.stdout.reconfigure(line_buffering=True)
     warnings.showwarning = _warn  # type: ignore[assignment]
     sys.unraisablehook = _not_closed_loops
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:  # who read the lines has had enough of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _not_closed_loops(stray: Any) -> None:
@@ -109,7 +114,7 @@ def _dispatch(verb: str, argv: list[str]) -> int:
             f"{', '.join([*VERBS, *study.VERBS, 'data', *shipping.VERBS])} (see --help)"
         )
     if any(arg in ("-h", "--help") for arg in argv):
-        print(_help(verb))
+        print(_help(verb, argv))
         return 0
     config, flags = parse(argv, VERBS[verb].flags)
     return VERBS[verb].run(config, flags)
@@ -152,17 +157,17 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.jobs.distil import distilling
     from jaxdistill.jobs.distil.expert_store import require_teaching
     from jaxdistill.jobs.judging.evaluating import record_of
-    from jaxdistill.jobs.settings.defaults import VOLATILE
+    from jaxdistill.jobs.settings.resolve import free
     from jaxdistill.run.report import survey_table
     from jaxdistill.run.workdir import open_workdir
 
     workdir = _workdir(flags).expanduser().absolute()
     parts = distilling.prepare(config, workdir, None)
     require_teaching(config["experts"], parts.loop)
-    with open_workdir(workdir, record_of(config), VOLATILE):
+    with open_workdir(workdir, record_of(config), free()):
         experts = distilling.teach(parts, workdir / "experts")
     print(f"{experts.count} experts of {experts.epochs} epochs are ready\n")
-    judge, span = parts.judge, config["trajectory"]["expert_epochs"]
+    judge, span = parts.judge, config.get("trajectory", {}).get("expert_epochs", 1)
     rows = survey_experts(experts, judge.network, judge.pool.val, span=span)
     print("what they are worth on validation, and how far a segment of")
     print(f"{span} epochs agrees with the next one (docs/trajectory.md):\n")
@@ -235,20 +240,11 @@ def _where(workdir: Path, summary: dict[str, Any]) -> None:
     print(f"summary: {workdir / 'summary.json'}")
 
 
-def _help(verb: str) -> str:
-    from jaxdistill.jobs.settings import defaults
-
-    source = inspect.getsource(defaults.defaults)
-    keys = re.findall(r"^    c\.(\S+) = (.+?)(?:  # (.+))?$", source, re.MULTILINE)
-    lines = [
-        f"  {name:<28}{value:<20} {comment}".rstrip()
-        for name, value, comment in keys
-        if "ConfigDict()" not in value
-    ]
+def _help(verb: str, argv: list[str]) -> str:
     flags = [
         f"  --{flag:<25}{purpose}"
         for flag, purpose in FLAGS.items()
         if flag.partition("=")[0] in VERBS[verb].flags
     ]
     head = f"jaxdistill {verb}: {VERBS[verb].purpose}\n{CONFIG}"
-    return "\n".join([head, *flags, "", "config keys, usual values:", *lines])
+    return "\n".join([head, *flags, "", *settings_help(chosen(argv))])

@@ -8,16 +8,18 @@ VERBS = ("compress", "regenerate")
 
 def main(verb: str, argv: list[str]) -> int:
     """Run one of the verbs; raises `InputError` for what cannot be used."""
-    from jaxdistill.jobs.ship import job as shipping
-
     if verb == "compress":
+        from jaxdistill.jobs.ship import compress
+
         given = _compressing().parse_args(argv)
-        shipping.compress(
+        compress.compress(
             Path(given.workdir), Path(given.out), given.pixels, given.labels
         )
     else:
+        from jaxdistill.jobs.ship import regenerate
+
         given = _regenerating().parse_args(argv)
-        shipping.regenerate(Path(given.parcel), Path(given.out))
+        regenerate.regenerate(Path(given.parcel), Path(given.out))
     return 0
 
 

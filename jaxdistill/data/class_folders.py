@@ -5,8 +5,8 @@ import os
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -14,10 +14,23 @@ from tqdm import tqdm
 
 from jaxdistill.data.images import read_image
 from jaxdistill.data.pixels import fit_image
-from jaxdistill.data.pool import SPLITS, Raw, make_pool
+from jaxdistill.data.pool import (
+    SPLITS,
+    Channels,
+    Fraction,
+    ImageSize,
+    Kind,
+    Raw,
+    Root,
+    Whiten,
+    data_root,
+    make_pool,
+)
 from jaxdistill.data.splits import carve
 from jaxdistill.data.tree import Tree, open_tree
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import Filled, Seed
+from jaxdistill.settings import declared
 from jaxdistill.types import Pool
 
 SPLIT_FOLDERS = {
@@ -44,17 +57,19 @@ class Decoded(NamedTuple):
     digest: bytes
 
 
+@declared("data")
 def folder(
-    path: str | os.PathLike,
-    size: int = 64,
-    channels: int = 1,
+    path: Annotated[str | os.PathLike, Filled(), "the folder or zip of class folders"],
+    size: ImageSize = 64,
+    channels: Channels = 1,
     *,
-    val_fraction: float = 0.15,
-    test_fraction: float = 0.15,
-    seed: int = 0,
-    group: str = "",
-    kind: str = "medical",
-    zca: bool = False,
+    root: Root = "",
+    val_fraction: Annotated[Fraction, "validation's share, where not given"] = 0.15,
+    test_fraction: Annotated[Fraction, "test's share, where not given"] = 0.15,
+    seed: Annotated[Seed, "of the split"] = 0,
+    group: Annotated[str, "pattern that finds the patient in a path"] = "",
+    kind: Kind = "medical",
+    zca: Whiten = False,
 ) -> Pool:
     """Images in one folder per class, in a directory or a zip, made square at `size`.
 
@@ -62,11 +77,12 @@ def folder(
     from train, stratified by class and with groups kept whole. A group is the first
     match of the regular expression `group` in the path below the class folder (its
     first parenthesis if it has one), by default the file name up to `__`, else the
-    file. Folders called `masks` are ignored. Raises `InputError` for a broken image, an
+    file. A path that is not there is looked for under the data root, see `data_root`.
+    Folders called `masks` are ignored. Raises `InputError` for a broken image, an
     empty class folder, a class missing from a split, or fewer than two classes.
     """
-    _check_settings(size, channels)
-    tree = open_tree(path)
+    given = Path(path).expanduser()
+    tree = open_tree(given if given.exists() else data_root(root) / given)
     items = list_items(tree, group)
     class_names, labels = label(items)
     fractions = {"test": test_fraction, "val": val_fraction}
@@ -248,13 +264,6 @@ def _warn_of_leaks(
             f"{len(shared) - 1} more images share a group so: test scores will flatter",
             stacklevel=3,
         )
-
-
-def _check_settings(size: int, channels: int) -> None:
-    if size < 8:
-        raise InputError(f"data.size={size} is too small: use 8 pixels or more")
-    if channels not in (1, 3):
-        raise InputError(f"data.channels={channels} must be 1 (grey) or 3 (colour)")
 
 
 def _lower(path: PurePosixPath, top: PurePosixPath) -> tuple[str, ...]:

@@ -6,13 +6,15 @@ so that no fixed pixel carries the label. The proportions are those of the COVID
 Radiography set (3,616 : 6,012 : 10,192 : 1,345). Nothing here is a model of disease.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxdistill.data.pool import Raw, make_pool
+from jaxdistill.data.pool import Raw, Whiten, make_pool
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import Many, Range, Seed
+from jaxdistill.settings import Small, declared
 from jaxdistill.types import Pool
 
 CLASS_NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
@@ -35,15 +37,16 @@ class Pose(NamedTuple):
     rim: Field  # 1 at the outer edge of the chest, 0 at its middle
 
 
+@declared("data")
 def phantom(
-    size: int = 32,
-    seed: int = 0,
-    train: int = 2000,
-    val: int = 400,
-    test: int = 600,
+    size: Annotated[int, Range(16, 4096), "pixels a side", Small(16)] = 32,
+    seed: Annotated[Seed, "of the films"] = 0,
+    train: Annotated[Many, "training films"] = 2000,
+    val: Annotated[Many, "validation films"] = 400,
+    test: Annotated[Many, "test films"] = 600,
     *,
-    variation: float = 1.0,
-    zca: bool = False,
+    variation: Annotated[float, Range(0, 3), "how much films differ"] = 1.0,
+    zca: Whiten = False,
 ) -> Pool:
     """Procedural chest films in four classes, no download.
 
@@ -51,14 +54,6 @@ def phantom(
     images: 0.2 is minor, 1.5 great. Validation and test hold at least 40 of each class.
     Raises `InputError` for a size below 16 or a split too small for its classes.
     """
-    if size < 16:
-        raise InputError(
-            f"data.size={size} is too small to draw a chest: use 16 or more"
-        )
-    if not 0.0 <= variation <= 3.0:
-        raise InputError(f"data.variation={variation} must lie in 0 to 3: try 1.0")
-    if seed < 0:
-        raise InputError(f"data.seed={seed} must not be negative: use 0 or more")
     counts = {
         "train": _counts("train", train, least=1),
         "val": _counts("val", val, least=LEAST_HELD_OUT),

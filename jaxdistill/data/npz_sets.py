@@ -1,32 +1,42 @@
 """MedMNIST and MNIST, read from the .npz files that their authors publish."""
 
-import os
 import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from jaxdistill.data.download import download as fetch
 from jaxdistill.data.download import file_md5
 from jaxdistill.data.pixels import fit_image
-from jaxdistill.data.pool import SPLITS, Raw, data_root, make_pool
-from jaxdistill.data.registry import URL, file_name, find
+from jaxdistill.data.pool import (
+    SPLITS,
+    DigitSize,
+    Raw,
+    Root,
+    Whiten,
+    data_root,
+    make_pool,
+)
+from jaxdistill.data.registry import SIZES, URL, file_name, find
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import OneOf
+from jaxdistill.settings import Small, declared
 from jaxdistill.types import Pool
 
 MNIST_VAL = 5000  # the last training images, held out; MNIST has no validation split
 
 
+@declared("data")
 def medmnist(
     name: str,
-    root: str | os.PathLike | None = None,
-    size: int = 28,
-    download: bool = True,
+    root: Root = "",
+    size: Annotated[int, OneOf(SIZES), "pixels a side", Small(28)] = 28,
+    download: Annotated[bool, "fetch a file that is not there"] = True,
     *,
-    zca: bool = False,
+    zca: Whiten = False,
 ) -> Pool:
     """A 2-D MedMNIST set such as "pneumoniamnist", at 28, 64, 128 or 224 pixels.
 
@@ -56,9 +66,8 @@ def medmnist(
     return pool
 
 
-def mnist(
-    root: str | os.PathLike | None = None, size: int = 28, *, zca: bool = False
-) -> Pool:
+@declared("data")
+def mnist(root: Root = "", size: DigitSize = 28, *, zca: Whiten = False) -> Pool:
     """MNIST from `mnist.npz` under the data root; the last 5,000 train images validate.
 
     Another `size` than 28 resizes the digits. Raises `InputError` for a missing or
@@ -78,9 +87,7 @@ def mnist(
     return make_pool("mnist", splits, tuple("0123456789"), "digits", zca=zca)
 
 
-def locate(
-    name: str, root: str | os.PathLike | None, size: int, download: bool
-) -> Path:
+def locate(name: str, root: Root, size: int, download: bool) -> Path:
     """The path of a MedMNIST file, downloaded if it is not there and may be."""
     path = data_root(root) / file_name(name, size)
     if path.exists():

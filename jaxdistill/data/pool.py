@@ -3,7 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +11,24 @@ from jaxtyping import Int, UInt8
 
 from jaxdistill.data import standard as standards
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import OneOf, Range
+from jaxdistill.settings import Small
 from jaxdistill.types import Pool, Split
 
 SPLITS = ("train", "val", "test")
 KINDS = ("medical", "digits", "natural")
 ENV = "JAXDISTILL_DATA"
+
+# Settings that several sources have.
+Root = Annotated[
+    str | os.PathLike, "where data sets lie; empty: JAXDISTILL_DATA, or the cache"
+]
+ImageSize = Annotated[int, Range(8, 4096), "pixels a side", Small(16)]
+DigitSize = Annotated[int, Range(8, 4096), "pixels a side", Small(28)]
+Channels = Annotated[int, OneOf((1, 3)), "1 grey, 3 colour"]
+Fraction = Annotated[float, Range(0, 1, above=True, below=True)]
+Kind = Annotated[str, OneOf(KINDS), "of images, which augment=auto follows"]
+Whiten = Annotated[bool, "whiten pixels instead of standardising channels"]
 
 
 class Raw(NamedTuple):
@@ -39,10 +52,6 @@ def make_pool(
     Raises `InputError` for pixels that are not bytes or are NaN, shapes that disagree,
     labels out of range, fewer than two classes, or a class that a split lacks.
     """
-    if kind not in KINDS:
-        raise InputError(
-            f"data.kind={kind!r} is unknown: use one of {', '.join(KINDS)}"
-        )
     if len(class_names) < 2:
         raise InputError(
             f"data set {name!r} has {len(class_names)} class; a classifier needs two "

@@ -2,31 +2,45 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from jaxdistill.data.pixels import fit_image, stretch
-from jaxdistill.data.pool import SPLITS, Raw, data_root, make_pool
+from jaxdistill.data.pool import (
+    SPLITS,
+    Channels,
+    Fraction,
+    ImageSize,
+    Kind,
+    Raw,
+    Root,
+    Whiten,
+    data_root,
+    make_pool,
+)
 from jaxdistill.data.splits import carve
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import Filled, Seed
+from jaxdistill.settings import declared
 from jaxdistill.types import Pool
 
 SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 
 
+@declared("data")
 def tfds(
-    name_or_dir: str | os.PathLike,
-    size: int = 64,
-    channels: int = 1,
-    root: str | os.PathLike | None = None,
+    path: Annotated[str | os.PathLike, Filled(), "the set's name, or its folder"],
+    size: ImageSize = 64,
+    channels: Channels = 1,
+    root: Root = "",
     *,
-    val_fraction: float = 0.15,
-    test_fraction: float = 0.15,
-    seed: int = 0,
-    kind: str = "medical",
-    zca: bool = False,
+    val_fraction: Annotated[Fraction, "validation's share, where not given"] = 0.15,
+    test_fraction: Annotated[Fraction, "test's share, where not given"] = 0.15,
+    seed: Annotated[Seed, "of the split"] = 0,
+    kind: Kind = "medical",
+    zca: Whiten = False,
 ) -> Pool:
     """A prepared TensorFlow Datasets set, by name under the data root or by its folder.
 
@@ -34,7 +48,7 @@ def tfds(
     that is missing is taken from train as in `folder`. Raises `InputError` for a set
     that is not there, of another file format or without those features.
     """
-    builder = _builder(name_or_dir, root)
+    builder = _builder(path, root)
     names = _label_names(builder)
     parts = {
         SPLIT_NAMES[split]: _read(builder, split, size, channels)
@@ -61,15 +75,15 @@ def tfds(
     return make_pool(builder.name, raw, names, kind, zca=zca)
 
 
-def _builder(name_or_dir: str | os.PathLike, root: str | os.PathLike | None) -> Any:
+def _builder(path: str | os.PathLike, root: str | os.PathLike) -> Any:
     import tensorflow_datasets as library
 
-    folder = Path(name_or_dir).expanduser()
+    folder = Path(path).expanduser()
     try:
         if folder.is_dir():
             return library.builder_from_directory(folder)
         builder = library.builder(
-            str(name_or_dir), data_dir=data_root(root), file_format="array_record"
+            str(path), data_dir=data_root(root), file_format="array_record"
         )
     except (
         library.core.DatasetNotFoundError,
@@ -79,7 +93,7 @@ def _builder(name_or_dir: str | os.PathLike, root: str | os.PathLike | None) -> 
     ) as error:
         reason = str(error).strip().splitlines()[0][:120]
         raise InputError(
-            f"data.path={str(name_or_dir)!r} is neither a TFDS name nor a prepared "
+            f"data.path={str(path)!r} is neither a TFDS name nor a prepared "
             f"folder ({reason}): give the name, or the folder that holds features.json"
         ) from error
     if not builder.data_path.exists():

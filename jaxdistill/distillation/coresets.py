@@ -149,6 +149,9 @@ CORESETS: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]] = 
     "k_center": lambda features, labels, ipc, seed: k_center(features, labels, ipc),
     "k_means": k_means_medoids,
 }
+DRAWN = ("random", "random_soft")  # another subset for every network
+RECORDED = ("el2n", "forgetting")  # by what networks in training made of each image
+KNOWN = (*DRAWN, *CORESETS, *RECORDED)
 
 
 def coreset(

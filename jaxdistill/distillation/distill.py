@@ -1,6 +1,7 @@
 """Distillation: the outer step that every method shares, and the call that runs it."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ from jaxtyping import Array, Int, PyTree
 from jaxdistill.distillation.initial import initial
 from jaxdistill.engine.driver import Plan, iterate
 from jaxdistill.engine.mesh import initialise, make_mesh
+from jaxdistill.errors import require_name
+from jaxdistill.ranges import Decay, OneOf, OuterRate, Weight
+from jaxdistill.settings import require
 from jaxdistill.types import Learner, Method, Pool, PRNGKey, Synthetic
 
 
@@ -24,6 +28,53 @@ class DistillState(NamedTuple):
     )
     inner: PyTree
     opt: optax.OptState
+
+
+def _sgd(rate: optax.ScalarOrSchedule, part: "Part") -> optax.GradientTransformation:
+    return optax.sgd(rate, momentum=part.momentum)
+
+
+def _adam(rate: optax.ScalarOrSchedule, part: "Part") -> optax.GradientTransformation:
+    return optax.adam(rate, b1=part.momentum)
+
+
+OPTIMISERS: dict[str, Callable] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "none": lambda rate, part: optax.set_to_zero(),
+}
+
+
+class Part(NamedTuple):
+    """How one part of the set moves: its images, its labels or its learning rate."""
+
+    name: Annotated[str, OneOf(OPTIMISERS), "how it moves; none: not at all"] = "none"
+    lr: Annotated[OuterRate, "rate of its steps"] = 0.0
+    momentum: Annotated[Decay, "of its steps; Adam's first decay"] = 0.9
+    clip: Annotated[Weight, "bound on the length of its gradient; 0: none"] = 0.0
+
+
+IMAGES, LABELS, LR = Part("adam", 0.05, 0.5), Part(), Part("adam", 0.01, 0.5)
+DECAYS: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "none": lambda lr, steps: optax.constant_schedule(lr),
+    "cosine": lambda lr, steps: optax.cosine_decay_schedule(lr, steps),
+}
+
+
+def moving(
+    part: Part, said: str = "images", *, decay: str = "none", steps: int = 1
+) -> optax.GradientTransformation:
+    """The transformation of a part; with the decay "cosine" its rate falls to 0 at the
+    last of `steps`.
+
+    Raises `InputError` for a setting out of range, of `optimizer.` and `said`.
+    """
+    require(part, f"optimizer.{said}")
+    require_name("optimizer.decay", decay, DECAYS)
+    made = OPTIMISERS[part.name](DECAYS[decay](part.lr, steps), part)
+    if not part.clip:
+        return made
+    return optax.chain(optax.clip_by_global_norm(part.clip), made)
 
 
 def outer_optimiser(
@@ -113,13 +164,14 @@ def distill(
     """A synthetic set of `ipc` images per class after `steps` outer steps of `method`.
 
     The defaults start from noisy class means with hard labels and move images, and the
-    learning rate where the method has one, by Adam. Raises `InputError` for an `ipc`
-    that the pool cannot serve.
+    learning rate where the method has one, by Adam, see `IMAGES` and `LR`. Raises
+    `InputError` for an `ipc` that the pool cannot serve.
     """
     mesh = mesh or make_mesh(1)
     k_start, k_init, k_run = jax.random.split(key, 3)
     start = start or initial(pool, ipc, k_start)
-    optimiser = optimiser or outer_optimiser(optax.adam(0.05), lr=optax.adam(0.01))
+    usual = map(moving, (IMAGES, LABELS, LR))
+    optimiser = optimiser or outer_optimiser(*usual)
     learner = distilling(method, start, optimiser, average_decay=average_decay)
     state = initialise(learner, k_init, mesh)
     resident = method.source.resident(pool)

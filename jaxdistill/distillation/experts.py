@@ -8,7 +8,7 @@ the evaluation's augmentation. `Recipe.rho` asks for FTD's flat trajectories,
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +26,15 @@ from jaxdistill.engine.training import (
     TrainState,
     begin,
     of_split,
-    require_recipe,
     train_epoch,
 )
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import Count, Many, Rate
+from jaxdistill.settings import Small, declared, require
 from jaxdistill.types import Learner, Network, Params, Pool, PRNGKey, Synthetic
 
 RECIPE = Recipe(epochs=50, momentum=0.0, weight_decay=0.0, drop_at=1.0)
+LR = 0.01
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def expert_training(
     network: Network,
     ids: range,
     *,
-    lr: float = 0.01,
+    lr: float = LR,
     recipe: Recipe = RECIPE,
     population: str = "auto",
 ) -> Learner:
@@ -77,7 +79,7 @@ def expert_training(
     Its resident is `Examples`. An expert depends on the key and its number alone, not
     on the group or device that trains it.
     """
-    require_recipe(recipe, "experts")
+    require(recipe, "experts")
 
     def init(key):
         numbers = jnp.arange(ids.start, ids.stop)
@@ -102,20 +104,22 @@ def expert_training(
     return Learner(init, update, ExpertState(*sharded))
 
 
+@declared("experts")
 def train_experts(
     network: Network,
     pool: Pool,
     *,
-    count: int = 10,
-    epochs: int = 20,
+    count: Annotated[Many, "experts", Small(2)] = 100,
+    epochs: Annotated[Count, "of an expert", Small(2)] = RECIPE.epochs,
     key: PRNGKey,
-    lr: float = 0.01,
+    lr: Annotated[Rate, "rate at which they train"] = LR,
     recipe: Recipe = RECIPE,
     mesh: Mesh | None = None,
 ) -> Experts:
     """Train `count` experts and keep every epoch in memory."""
     mesh = mesh or make_mesh(1)
     require_multiple("experts.count", count, mesh)
+    recipe = recipe._replace(epochs=epochs)
     learner = expert_training(network, range(count), lr=lr, recipe=recipe)
     k_init, k_run = jax.random.split(key)
     state = initialise(learner, k_init, mesh)

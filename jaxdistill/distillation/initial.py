@@ -8,6 +8,7 @@ the experts' opinion tells it better than a class does: `experts.expert_labelled
 """
 
 import warnings
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,9 @@ from jaxdistill.data.standard import standardise
 from jaxdistill.distillation.coresets import k_means
 from jaxdistill.distillation.mosaic import encode_images
 from jaxdistill.engine.sampling import check_ipc, class_table, random_subset
-from jaxdistill.errors import InputError, require_name
+from jaxdistill.errors import InputError
+from jaxdistill.ranges import OneOf, Rate, Weight
+from jaxdistill.settings import declared
 from jaxdistill.types import Images, Pool, PRNGKey, Synthetic
 
 HARD = 100.0  # a logit margin whose softmax is one-hot in float32
@@ -28,15 +31,46 @@ COARSE = 16  # pixels a side at which images are compared
 CHUNK = 256  # images shrunk at once
 
 
+def _noise(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    del noise
+    return jax.random.normal(key, (len(labels), *pool.image_shape))
+
+
+def _means(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    return class_means(pool)[labels] + noise * _noise(pool, labels, key, noise)
+
+
+def _clusters(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    k_noise, k_start = jax.random.split(key)
+    means = cluster_means(pool, len(labels) // pool.classes, k_start)
+    return means + noise * _noise(pool, labels, k_noise, noise)
+
+
+def _real(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
+    del noise
+    warnings.warn(
+        "init.images=real begins from training images, and what is distilled from "
+        "them still shows them: share no such set of patients",
+        stacklevel=3,
+    )
+    ipc = len(labels) // pool.classes
+    chosen = random_subset(pool.train.labels, pool.classes, ipc, key)
+    return standardise(pool.train.images[chosen], pool.standard)
+
+
+STARTS = {"noise": _noise, "mean": _means, "cluster_mean": _clusters, "real": _real}
+
+
+@declared("init")
 def initial(
     pool: Pool,
     ipc: int,
     key: PRNGKey,
     *,
-    images: str = "mean",
-    noise: float = 0.5,
-    label_margin: float = HARD,
-    lr: float = 0.01,
+    images: Annotated[str, OneOf(STARTS), "what images begin as"] = "mean",
+    noise: Annotated[Weight, "on means, in deviations of the pixels"] = 0.5,
+    label_margin: Annotated[Weight, "logit of the true class; 100: one-hot"] = HARD,
+    lr: Annotated[Rate, "first inner learning rate"] = 0.01,
     schedule: tuple[int, ...] = (),
     mosaic: int = 1,
 ) -> Synthetic:
@@ -49,13 +83,11 @@ def initial(
     `label_margin` is the logit of the true class above the others. `lr` is the first
     inner learning rate, of every step where `schedule` is (epochs, steps). With
     `mosaic` above 1 every image is that many by that many smaller ones. Raises
-    `InputError` for an `ipc` below 1 or above what a class holds, an unknown start,
-    noise below 0, a learning rate that is not positive.
+    `InputError` for an `ipc` below 1 or above what a class holds, and for a setting out
+    of range.
     """
     cells = ipc * mosaic**2
     check_ipc(class_table(pool.train.labels, pool.classes), ipc)
-    require_name("init.images", images, STARTS)
-    _require_noise(noise)
     labels = np.repeat(np.arange(pool.classes), cells)
     full = STARTS[images](pool, labels, key, noise)
     return Synthetic(
@@ -65,15 +97,16 @@ def initial(
     )
 
 
+@declared("init")
 def few_images(
     pool: Pool,
     count: int,
     key: PRNGKey,
     *,
-    images: str = "mean",
-    noise: float = 0.5,
-    label_margin: float = HARD,
-    lr: float = 0.01,
+    images: Annotated[str, OneOf(("noise", "mean")), "what images begin as"] = "mean",
+    noise: Annotated[Weight, "on means, in deviations of the pixels"] = 0.5,
+    label_margin: Annotated[Weight, "logit of the true class; 100: one-hot"] = HARD,
+    lr: Annotated[Rate, "first inner learning rate"] = 0.01,
     schedule: tuple[int, ...] = (),
 ) -> Synthetic:
     """A first set with fewer images than classes: its labels share the classes out.
@@ -85,8 +118,6 @@ def few_images(
     """
     if count < 1:
         raise InputError(f"init.count={count} leaves nothing to learn: use 1 or more")
-    require_name("init.images", images, ("noise", "mean"))
-    _require_noise(noise)
     number, classes = np.arange(count)[:, None], np.arange(pool.classes)
     shares = (classes % count == number % pool.classes).astype(np.float32)
     full = jax.random.normal(key, (count, *pool.image_shape))
@@ -100,16 +131,9 @@ def few_images(
     )
 
 
-def _require_noise(noise: float) -> None:
-    if noise < 0:
-        raise InputError(f"init.noise={noise} must be at least 0: 0.5 is usual")
-
-
 def _raw_lr(lr: float, schedule: tuple[int, ...]) -> Float[Array, "..."]:
     """The rate before its softplus, one or one for every step."""
-    if lr <= 0:
-        raise InputError(f"init.lr={lr} must be above 0: 0.01 is usual")
-    return jnp.full(schedule, np.log(np.expm1(lr)), jnp.float32)
+    return jnp.full(schedule, lr + np.log(-np.expm1(-lr)), jnp.float32)
 
 
 def class_means(pool: Pool) -> Float[Array, "k h w c"]:
@@ -167,33 +191,3 @@ def _mean_inputs(pool: Pool, groups: list[np.ndarray]) -> Float[Array, "g h w c"
         return zero + jnp.asarray(means / 255.0, jnp.float32) / std
     flat = jnp.asarray(means / 255.0, jnp.float32).reshape(len(means), -1)
     return zero + (flat @ pool.standard.whitening.forward).reshape(means.shape)
-
-
-def _noise(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
-    del noise
-    return jax.random.normal(key, (len(labels), *pool.image_shape))
-
-
-def _means(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
-    return class_means(pool)[labels] + noise * _noise(pool, labels, key, noise)
-
-
-def _clusters(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
-    k_noise, k_start = jax.random.split(key)
-    means = cluster_means(pool, len(labels) // pool.classes, k_start)
-    return means + noise * _noise(pool, labels, k_noise, noise)
-
-
-def _real(pool: Pool, labels: np.ndarray, key: PRNGKey, noise: float) -> Images:
-    del noise
-    warnings.warn(
-        "init.images=real begins from training images, and what is distilled from "
-        "them still shows them: share no such set of patients",
-        stacklevel=3,
-    )
-    ipc = len(labels) // pool.classes
-    chosen = random_subset(pool.train.labels, pool.classes, ipc, key)
-    return standardise(pool.train.images[chosen], pool.standard)
-
-
-STARTS = {"noise": _noise, "mean": _means, "cluster_mean": _clusters, "real": _real}

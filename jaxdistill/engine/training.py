@@ -15,7 +15,7 @@ and Valpola 2017), which the training itself never sees:
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,8 @@ from jaxdistill.data.standard import standardise
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.microbatch import mean_over, microbatch
 from jaxdistill.engine.schedule import Schedule, follow
-from jaxdistill.errors import InputError
+from jaxdistill.ranges import Count, Decay, Many, Range, Weight
+from jaxdistill.settings import Small
 from jaxdistill.types import (
     Network,
     Params,
@@ -55,21 +56,22 @@ class Examples(NamedTuple):
 class Recipe(NamedTuple):
     """How to train; the defaults are the literature's evaluation (Zhao et al. 2021).
 
-    `drop_at` is the share of the epochs after which the rate falls to a tenth (1:
-    never).
-    `rho` above 0 asks for flat trajectories, `orthogonal` is their `a`.
-    `average` above 0 keeps the moving average of the parameters; its decay a step.
+    After `drop_at` of the epochs the rate falls to a tenth (1: never). `rho` above 0
+    asks for flat trajectories, `orthogonal` is their `a`. `average` above 0 keeps the
+    moving average of the parameters; it is its decay a step.
     """
 
-    epochs: int = 1000
-    batch: int = 256
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    drop_at: float = 0.5
+    epochs: Annotated[Count, "passes over the training set", Small(2)] = 1000
+    batch: Annotated[Many, "images a step"] = 256
+    momentum: Annotated[Decay, "of the steps"] = 0.9
+    weight_decay: Annotated[Weight, "pull of weights to zero"] = 5e-4
+    drop_at: Annotated[
+        float, Range(0, 1, above=True), "share of epochs before a tenth of the rate"
+    ] = 0.5
     policy: tuple[str, ...] = ()
-    rho: float = 0.0
-    orthogonal: float = 0.0
-    average: float = 0.0
+    rho: Annotated[Weight, "above 0: flat trajectories, FTD's radius"] = 0.0
+    orthogonal: Annotated[Weight, "FTD's a"] = 0.0
+    average: Annotated[Decay, "above 0: of the moving average, a step"] = 0.0
 
 
 class TrainState(NamedTuple):
@@ -200,22 +202,6 @@ def train_fresh(
         return train_network(network, how, examples, lr, key)[0]
     start = network.init(jax.random.split(key)[0])
     return follow(network, how, start, (examples.images, examples.targets), lr)
-
-
-def require_recipe(recipe: Recipe, key: str) -> None:
-    """`InputError` naming `key` for a recipe that cannot train."""
-    rules = {
-        "epochs": (recipe.epochs >= 1, "at least 1"),
-        "batch": (recipe.batch >= 1, "at least 1"),
-        "momentum": (0 <= recipe.momentum < 1, "at least 0 and below 1"),
-        "drop_at": (0 < recipe.drop_at <= 1, "above 0 and at most 1"),
-        "rho": (recipe.rho >= 0, "at least 0"),
-        "average": (0 <= recipe.average < 1, "at least 0 and below 1"),
-    }
-    for name, (good, rule) in rules.items():
-        if not good:
-            value = getattr(recipe, name)
-            raise InputError(f"{key}.{name}={value} must be {rule}")
 
 
 def _sgd(state: TrainState, grads: Params, recipe: Recipe, lr: Scalar) -> TrainState:

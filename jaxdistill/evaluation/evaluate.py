@@ -24,11 +24,11 @@ from jaxdistill.engine.training import (
     Recipe,
     of_split,
     of_synthetic,
-    require_recipe,
     train_fresh,
 )
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.metrics import scores, summarise
+from jaxdistill.settings import require
 from jaxdistill.types import Network, Params, PRNGKey, Split, Synthetic
 
 PRNGKeys = Key[Array, " s"]
@@ -83,7 +83,7 @@ def evaluator(
     `Schedule`, `lr` holds the rates of its steps.
     """
     if isinstance(recipe, Recipe):
-        require_recipe(recipe, "eval")
+        require(recipe, "eval")
 
     @jax.jit
     def run(examples: Examples, split: Split, lr: Array, keys: PRNGKeys):
@@ -111,7 +111,7 @@ def subset_evaluator(
     population: str = "auto",
 ) -> Callable[..., np.ndarray]:
     """`(train, indices [s, m], test, lr, keys [s]) -> probabilities`, one net each."""
-    require_recipe(recipe, "eval")
+    require(recipe, "eval")
 
     @jax.jit
     def run(train: Examples, indices: Array, split: Split, lr: Array, keys: PRNGKeys):

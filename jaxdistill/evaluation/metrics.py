@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
+SELECTABLE = ("accuracy", "balanced_accuracy", "auc", "f1_weighted", "harmonic_mean")
+
 
 def scores(
     probabilities: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]

@@ -1,10 +1,8 @@
 """Networks: factories of pure functions, and the only room that imports Flax."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jaxdistill.errors import InputError, require_name
 from jaxdistill.networks.classic import alexnet as alexnet
 from jaxdistill.networks.classic import lenet as lenet
 from jaxdistill.networks.classic import mlp as mlp
@@ -12,6 +10,7 @@ from jaxdistill.networks.classic import vgg11 as vgg11
 from jaxdistill.networks.convnet import convnet as convnet
 from jaxdistill.networks.resnet import resnet18 as resnet18
 from jaxdistill.networks.vit import vit_tiny as vit_tiny
+from jaxdistill.settings import choose
 from jaxdistill.types import Network
 
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -29,17 +28,5 @@ def build(
     name: str, image_shape: tuple[int, int, int], classes: int, **settings: Any
 ) -> Network:
     """The network of a name; `InputError` for an unknown name or setting."""
-    require_name("network.name", name, NETWORKS)
-    known = settings_of(name)
-    for key, value in settings.items():
-        if key not in known:
-            raise InputError(
-                f"network.{key}={value!r} is not a setting of {name}, which has "
-                f"{', '.join(known)}: remove or rename it"
-            )
-    return NETWORKS[name](image_shape, classes, **settings)
-
-
-def settings_of(name: str) -> tuple[str, ...]:
-    """The names of the settings that `build` takes for a network."""
-    return tuple(inspect.signature(NETWORKS[name]).parameters)[2:]
+    maker = choose("network", NETWORKS, name, settings)
+    return maker(image_shape, classes, **settings)

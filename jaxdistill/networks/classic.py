@@ -6,19 +6,22 @@ that 28 pixels count as 32. Larger images are taken too: the dense layers grow w
 them, but VGG11 ends in the mean over pixels (a single one at 32).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 
-from jaxdistill.errors import require_name
 from jaxdistill.networks.layers import (
     ACTIVATIONS,
-    NORMS,
     POOLINGS,
     STARTS,
+    ActivationSetting,
     Conv,
+    ConvSetting,
     Dense,
+    GreyPadding,
     Norm,
+    NormSetting,
+    PoolingSetting,
     flatten,
     max_pool,
 )
@@ -30,8 +33,11 @@ from jaxdistill.networks.linen import (
     spell,
     too_small,
 )
+from jaxdistill.ranges import OneOf, Range, Width
+from jaxdistill.settings import declared
 from jaxdistill.types import Network
 
+LENET_POOLINGS = [name for name in POOLINGS if name != "none"]
 VGG11 = (1, 0, 2, 0, 4, 4, 0, 8, 8, 0, 8, 8, 0)  # widths in units of the first; 0 pools
 
 
@@ -113,31 +119,32 @@ class VGG(nn.Module):
         return x.mean((1, 2))
 
 
+@declared("network")
 def mlp(
     image_shape: ImageShape,
     classes: int,
     *,
-    width: int = 128,
-    depth: int = 2,
-    activation: str = "relu",
+    width: Annotated[Width, "units of every hidden layer"] = 128,
+    depth: Annotated[int, Range(1, 100), "hidden layers"] = 2,
+    activation: ActivationSetting = "relu",
 ) -> Network:
     """`depth` hidden layers of `width` units; `InputError` for impossible settings."""
-    check(image_shape, classes, width=width, depth=depth)
-    require_name("network.activation", activation, ACTIVATIONS)
+    check(image_shape, classes)
     choices: dict[str, Any] = {"width": width, "depth": depth, "activation": activation}
     name = spell("mlp", image_shape, classes, **choices)
     return from_linen(Classifier(MLP(**choices), classes), image_shape, name)
 
 
+@declared("network")
 def lenet(
     image_shape: ImageShape,
     classes: int,
     *,
-    grey_padding: bool = True,
-    conv: str = "auto",
-    start: str = "torch",
-    activation: str = "relu",
-    pooling: str = "max",
+    grey_padding: GreyPadding = True,
+    conv: ConvSetting = "auto",
+    start: Annotated[str, OneOf(STARTS), "how layers start"] = "torch",
+    activation: ActivationSetting = "relu",
+    pooling: Annotated[PoolingSetting, OneOf(LENET_POOLINGS)] = "max",
 ) -> Network:
     """LeNet; `InputError` for images it cannot take.
 
@@ -147,20 +154,13 @@ def lenet(
     PyTorch does, "xavier" with the larger normal numbers of Glorot and Bengio (2010,
     eq. 12), from which a few gradient steps go further.
     """
-    check(image_shape, classes, conv=conv)
+    check(image_shape, classes)
     choices: dict[str, Any] = {
         "start": start,
         "activation": activation,
         "pooling": pooling,
     }
-    allowed = {
-        "start": STARTS,
-        "activation": ACTIVATIONS,
-        "pooling": [name for name in POOLINGS if name != "none"],
-    }
     usual = {"start": "torch", "activation": "relu", "pooling": "max"}
-    for key, value in choices.items():
-        require_name(f"network.{key}", value, allowed[key])
     grey = grey_padding and image_shape[2] == 1
     _at_least(image_shape, 12 if grey else 16)
     said = {key: value for key, value in choices.items() if value != usual[key]}
@@ -169,35 +169,37 @@ def lenet(
     return from_linen(Classifier(body, classes, start=start), image_shape, name)
 
 
+@declared("network")
 def alexnet(
     image_shape: ImageShape,
     classes: int,
     *,
-    grey_padding: bool = True,
-    conv: str = "auto",
+    grey_padding: GreyPadding = True,
+    conv: ConvSetting = "auto",
 ) -> Network:
     """AlexNet for small images; `InputError` for images it cannot take."""
-    check(image_shape, classes, conv=conv)
+    check(image_shape, classes)
     grey = grey_padding and image_shape[2] == 1
     _at_least(image_shape, 4 if grey else 8)
     name = spell("alexnet", image_shape, classes, grey=grey)
     return from_linen(Classifier(AlexNet(grey, conv), classes), image_shape, name)
 
 
+@declared("network")
 def vgg11(
     image_shape: ImageShape,
     classes: int,
     *,
-    width: int = 64,
-    norm: str = "instance",
-    grey_padding: bool = True,
-    conv: str = "auto",
+    width: Annotated[Width, "channels of the first stage"] = 64,
+    norm: NormSetting = "instance",
+    grey_padding: GreyPadding = True,
+    conv: ConvSetting = "auto",
 ) -> Network:
     """VGG11 with `width` channels in its first stage.
 
     `InputError` for impossible settings and images below 32 pixels (grey: 28).
     """
-    check(image_shape, classes, norm=norm, norms=NORMS, conv=conv, width=width)
+    check(image_shape, classes, norm=norm, width=width)
     grey = grey_padding and image_shape[2] == 1
     _at_least(image_shape, 28 if grey else 32)
     choices: dict[str, Any] = {"width": width, "norm": norm, "grey": grey}

@@ -7,13 +7,26 @@ reference programs, which makes 28 pixels count as 32.
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 
-from jaxdistill.errors import InputError, require_name
-from jaxdistill.networks.layers import ACTIVATIONS, NORMS, POOLINGS, Conv, Norm, flatten
+from jaxdistill.errors import InputError
+from jaxdistill.networks.layers import (
+    ACTIVATIONS,
+    POOLINGS,
+    ActivationSetting,
+    Conv,
+    ConvSetting,
+    GreyPadding,
+    Norm,
+    NormSetting,
+    PoolingSetting,
+    flatten,
+)
 from jaxdistill.networks.linen import Classifier, ImageShape, check, from_linen, spell
+from jaxdistill.ranges import Range, Width
+from jaxdistill.settings import declared
 from jaxdistill.types import Network
 
 GREY_PADDING = 3
@@ -42,34 +55,25 @@ class ConvNet(nn.Module):
         return flatten(x)
 
 
+@declared("network")
 def convnet(
     image_shape: ImageShape,
     classes: int,
     *,
-    width: int = 128,
-    depth: int = 0,
-    norm: str = "instance",
-    activation: str = "relu",
-    pooling: str = "avg",
-    grey_padding: bool = True,
-    conv: str = "auto",
+    width: Annotated[Width, "channels of every block"] = 128,
+    depth: Annotated[int, Range(0, 100), "blocks; 0: by the image's size"] = 0,
+    norm: NormSetting = "instance",
+    activation: ActivationSetting = "relu",
+    pooling: PoolingSetting = "avg",
+    grey_padding: GreyPadding = True,
+    conv: ConvSetting = "auto",
 ) -> Network:
     """The ConvNet; depth 0 takes the literature's, see `default_depth`.
 
     `InputError` for settings that do not exist or pool the image to nothing.
     """
     depth = depth or default_depth(image_shape)
-    check(
-        image_shape,
-        classes,
-        norm=norm,
-        norms=NORMS,
-        conv=conv,
-        width=width,
-        depth=depth,
-    )
-    require_name("network.activation", activation, ACTIVATIONS)
-    require_name("network.pooling", pooling, POOLINGS)
+    check(image_shape, classes, norm=norm, width=width)
     grey = grey_padding and image_shape[2] == 1
     side = min(image_shape[:2]) + (2 * (GREY_PADDING - 1) if grey else 0)
     if pooling != "none" and side >> depth < 1:

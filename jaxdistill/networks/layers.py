@@ -6,6 +6,7 @@ kernels and biases, scale 1 and bias 0 for norms; their type is JAX's default fl
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxdistill.networks.conv import conv
+from jaxdistill.networks.conv import LOWERINGS, conv
+from jaxdistill.ranges import OneOf
 
 EPS = 1e-5
 GROUPS = 4
@@ -76,6 +78,13 @@ POOLINGS: dict[str, Callable[[Array], Array]] = {
 
 
 STARTS = ("torch", "xavier")  # how layers start
+
+# Settings that several networks have.
+NormSetting = Annotated[str, OneOf(NORMS), "how features are normalised"]
+ActivationSetting = Annotated[str, OneOf(ACTIVATIONS), "what layers end in"]
+PoolingSetting = Annotated[str, OneOf(POOLINGS), "of 2 x 2 pixels"]
+GreyPadding = Annotated[bool, "pad grey images so that 28 pixels count as 32"]
+ConvSetting = Annotated[str, OneOf(LOWERINGS), "how convolutions are computed"]
 
 
 def fan_in_uniform(fan_in: int) -> Callable:

@@ -1,13 +1,10 @@
 """Flax Linen modules as `Network` records, and the checks that every factory shares."""
 
-from collections.abc import Iterable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdistill.errors import InputError, require_name
-from jaxdistill.networks.conv import LOWERINGS
+from jaxdistill.errors import InputError
 from jaxdistill.networks.layers import GROUPS, Dense
 from jaxdistill.types import Network
 
@@ -62,26 +59,19 @@ def check(
     classes: int,
     *,
     norm: str = "none",
-    norms: Iterable[str] = (),
-    conv: str = "auto",
-    **counts: int,
+    width: int = GROUPS,
 ) -> None:
-    """Refuse what no network takes; `counts` are settings that must be 1 or more."""
+    """Refuse what no network takes, and groups that do not share the channels out."""
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise InputError(
             f"image_shape={tuple(image_shape)} must be (height, width, channels), each "
             "1 or more: pass the pool's image_shape"
         )
-    for key, value in {"classes": classes, **counts}.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            where = key if key == "classes" else f"network.{key}"
-            raise InputError(f"{where}={value!r} must be a whole number of 1 or more")
-    require_name("network.conv", conv, LOWERINGS)
-    if norms:
-        require_name("network.norm", norm, norms)
-    if norm == "group" and counts.get("width", GROUPS) % GROUPS:
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise InputError(f"classes={classes!r} must be a whole number of 1 or more")
+    if norm == "group" and width % GROUPS:
         raise InputError(
-            f"network.width={counts['width']} must be a multiple of {GROUPS} for "
+            f"network.width={width} must be a multiple of {GROUPS} for "
             "network.norm='group': change either"
         )
 

@@ -5,12 +5,14 @@
 Four stages of two blocks double the width and, but for the first, halve the image.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 
-from jaxdistill.networks.layers import NORMS, Conv, Norm
+from jaxdistill.networks.layers import Conv, ConvSetting, Norm, NormSetting
 from jaxdistill.networks.linen import Classifier, ImageShape, check, from_linen, spell
+from jaxdistill.ranges import Width
+from jaxdistill.settings import declared
 from jaxdistill.types import Network
 
 STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # width in units of the stem, stride
@@ -57,19 +59,20 @@ class ResNet(nn.Module):
         return x.mean((1, 2))
 
 
+@declared("network")
 def resnet18(
     image_shape: ImageShape,
     classes: int,
     *,
-    width: int = 64,
-    norm: str = "instance",
-    conv: str = "auto",
+    width: Annotated[Width, "channels of the stem"] = 64,
+    norm: NormSetting = "instance",
+    conv: ConvSetting = "auto",
 ) -> Network:
     """ResNet-18, `width` channels in its stem; `InputError` for settings out of range.
 
     `norm="batch"` uses the statistics of the batch at hand, see `layers.Norm`.
     """
-    check(image_shape, classes, norm=norm, norms=NORMS, conv=conv, width=width)
+    check(image_shape, classes, norm=norm, width=width)
     choices: dict[str, Any] = {"width": width, "norm": norm}
     name = spell("resnet18", image_shape, classes, **choices)
     module = Classifier(ResNet(**choices, conv=conv), classes)

@@ -4,7 +4,7 @@ x <- x + attention(norm(x));  x <- x + mlp(norm(x));  features = norm(x)[class t
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jaxdistill.errors import InputError
 from jaxdistill.networks.layers import Dense, LayerNorm, truncated_normal
 from jaxdistill.networks.linen import Classifier, ImageShape, check, from_linen, spell
+from jaxdistill.ranges import Range, Width
+from jaxdistill.settings import declared
 from jaxdistill.types import Network
 
 STD = 0.02
@@ -80,14 +82,15 @@ def patches(images: jax.Array, side: int) -> jax.Array:
     return grid.reshape(n, tokens, side * side * c)
 
 
+@declared("network")
 def vit_tiny(
     image_shape: ImageShape,
     classes: int,
     *,
-    patch: int = 0,
-    width: int = 192,
-    depth: int = 12,
-    heads: int = 3,
+    patch: Annotated[int, Range(0, 4096), "pixels a side; 0: by the image's size"] = 0,
+    width: Annotated[Width, "channels of a token"] = 192,
+    depth: Annotated[int, Range(1, 100), "encoder blocks"] = 12,
+    heads: Annotated[int, Range(1, 1000), "of attention; they divide the width"] = 3,
 ) -> Network:
     """ViT-Ti; patch 0 takes 4 up to 32 pixels, 8 below 112 and 16 from there.
 
@@ -100,7 +103,7 @@ def vit_tiny(
         "depth": depth,
         "heads": heads,
     }
-    check(image_shape, classes, **choices)
+    check(image_shape, classes)
     h, w, _ = image_shape
     if h % patch or w % patch:
         raise InputError(

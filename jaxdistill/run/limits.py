@@ -2,28 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from jaxdistill.errors import Diverged, InputError
+from jaxdistill.errors import Diverged
+from jaxdistill.ranges import Count, Weight
 from jaxdistill.run.checkpoint import Checkpoints
 
 
 class Limit(NamedTuple):
     """The loss that may not be exceeded for `steps` steps on end; 0 is no limit."""
 
-    loss: float = 0.0
-    steps: int = 500
-
-
-def require_limit(limit: Limit) -> None:
-    """`InputError` for a limit that no run, or any run, would break."""
-    if limit.loss < 0:
-        raise InputError(
-            f"limit.loss={limit.loss} must be above 0, what the loss may not exceed "
-            "for long, or 0 for no limit"
-        )
-    if limit.steps < 1:
-        raise InputError(f"limit.steps={limit.steps} must be at least 1: 500 is usual")
+    loss: Annotated[Weight, "a run whose loss stays above has diverged; 0: none"] = 0.0
+    steps: Annotated[Count, "for so many steps on end"] = 500
 
 
 class Watch:

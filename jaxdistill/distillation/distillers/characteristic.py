@@ -26,7 +26,7 @@ validation chooses the iterate.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,9 @@ from jaxdistill.distillation.distillers.distribution import embed_in_parts
 from jaxdistill.distillation.experts import Experts
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.population import map_population
-from jaxdistill.errors import InputError, require_name
+from jaxdistill.errors import InputError
+from jaxdistill.ranges import Many, OneOf, Rate, Weight
+from jaxdistill.settings import Small, declared
 from jaxdistill.types import Matched, Method, Network, Params, PRNGKey, Scalar, Source
 
 Features = Float[Array, "n d"]
@@ -80,20 +82,23 @@ class SamplerState(NamedTuple):
     opt: optax.OptState
 
 
+@declared("characteristic")
 def characteristic_matching(
     network: Network,
     experts: Experts,
     *,
     classes: int,
-    batch_real: int = 1024,
-    frequencies: int = 4096,
-    nets: int = 1,
+    batch_real: Annotated[Many, "real images of every class", Small(2)] = 1024,
+    frequencies: Annotated[Many, "at which functions are compared", Small(16)] = 4096,
+    nets: Annotated[Many, "experts on their way, a step"] = 1,
+    amplitude: Annotated[Weight, "weight of the amplitudes' difference"] = 0.5,
+    phase: Annotated[Weight, "weight of the phases' difference"] = 0.5,
+    calibration: Annotated[Weight, "weight of the experts' cross-entropy"] = 1.0,
+    sampling: Annotated[
+        str, OneOf(("normal", "network")), "of frequencies; network: learned uphill"
+    ] = "normal",
+    sampler_lr: Annotated[Rate, "of that network"] = 1e-3,
     policy: tuple[str, ...] = (),
-    amplitude: float = 0.5,
-    phase: float = 0.5,
-    calibration: float = 1.0,
-    sampling: str = "normal",
-    sampler_lr: float = 1e-3,
     image_shape: tuple[int, int, int] | None = None,
     seed: int = 0,
     population: str = "auto",
@@ -106,11 +111,6 @@ def characteristic_matching(
     """
     experts.require_network(network)
     classwise.require_alone(network, "characteristic")
-    if min(frequencies, nets) < 1:
-        raise InputError(
-            f"characteristic.frequencies={frequencies} and characteristic.nets={nets} "
-            "must be 1 or more"
-        )
     sampler = _sampler(sampling, network, image_shape, sampler_lr)
 
     def init(key):
@@ -248,7 +248,6 @@ def network_sampler(features: int, lr: float) -> Sampler:
 def _sampler(
     sampling: str, network: Network, image_shape: tuple | None, lr: float
 ) -> Sampler:
-    require_name("characteristic.sampling", sampling, ("normal", "network"))
     if sampling == "normal":
         return normal_sampler()
     if image_shape is None:

@@ -19,11 +19,11 @@ heuristic's width, as M3D (Zhang et al., AAAI 2024, arXiv:2312.15927) does with 
 Different from the reference program: several networks a step.
 """
 
-from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from jaxdistill.augment.siamese import augment_siamese
 from jaxdistill.distillation.distillers.classwise import (
@@ -32,33 +32,31 @@ from jaxdistill.distillation.distillers.classwise import (
     class_keys,
     require_alone,
 )
+from jaxdistill.distillation.distillers.distances import OF_FEATURES, Features
 from jaxdistill.engine.microbatch import microbatch
 from jaxdistill.engine.population import map_population
-from jaxdistill.errors import require_name
-from jaxdistill.types import Matched, Method, Network, Params, Scalar
-
-Features = Float[Array, "_ d"]
-
-WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels, in mean squared distances
+from jaxdistill.ranges import Many, OneOf
+from jaxdistill.settings import Small, declared
+from jaxdistill.types import Matched, Method, Network, Params
 
 
+@declared("distribution")
 def distribution_matching(
     network: Network,
     *,
     classes: int,
-    batch_real: int = 256,
-    nets: int = 1,
+    batch_real: Annotated[Many, "real images of every class", Small(2)] = 256,
+    nets: Annotated[Many, "untrained networks a step"] = 1,
+    distance: Annotated[str, OneOf(OF_FEATURES), "of features"] = "mean",
     policy: tuple[str, ...] = (),
-    distance: str = "mean",
     population: str = "auto",
 ) -> Method:
     """Match the features of `nets` untrained networks, class by class; see the module.
 
-    Raises `InputError` for an unknown `distance` and for batch norm.
+    Raises `InputError` for a setting out of range and batch norm.
     """
     require_alone(network, "distribution")
-    require_name("distribution.distance", distance, DISTANCES)
-    measure = DISTANCES[distance]
+    measure = OF_FEATURES[distance]
 
     def init(key) -> Int[Array, " nets"]:
         del key
@@ -89,41 +87,9 @@ def distribution_matching(
     return Method(init, loss, advance, class_batches(batch_real), population=True)
 
 
-def mean_distance(real: Features, fake: Features) -> Scalar:
-    """DM's distance, the squared length between the means."""
-    return jnp.sum((real.mean(axis=0) - fake.mean(axis=0)) ** 2)
-
-
-def mmd(real: Features, fake: Features) -> Scalar:
-    """Squared maximum mean discrepancy, of Gaussian kernels of several widths."""
-    pairs = {
-        "rr": _squares(real, real),
-        "ss": _squares(fake, fake),
-        "rs": _squares(real, fake),
-    }
-    scale = jax.lax.stop_gradient(pairs["rr"].mean()) + 1e-12
-    mean = {name: _kernel(d / scale).mean() for name, d in pairs.items()}
-    return mean["rr"] + mean["ss"] - 2 * mean["rs"]
-
-
-DISTANCES: dict[str, Callable[[Features, Features], Scalar]] = {
-    "mean": mean_distance,
-    "mmd": mmd,
-}
-
-
 def embed_in_parts(network: Network, params: Params, images: Array) -> Features:
     """Features of many images that take no gradient, a cache's worth at a time."""
     part = microbatch(network, images.shape[1:], len(images))
     parts = images.reshape(-1, part, *images.shape[1:])
     features = jax.lax.map(lambda x: network.embed(params, x), parts)
     return features.reshape(len(images), -1)
-
-
-def _squares(a: Features, b: Features) -> Float[Array, "_ _"]:
-    lengths = jnp.sum(a**2, axis=1)[:, None] + jnp.sum(b**2, axis=1)[None]
-    return jnp.maximum(lengths - 2 * a @ b.T, 0.0)
-
-
-def _kernel(squares: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    return jnp.stack([jnp.exp(-squares / (2 * w)) for w in WIDTHS]).mean(axis=0)

@@ -22,13 +22,12 @@ interpolated; several networks a step; IDC's networks train on the step's own re
 and without CutMix, and its images move once a step for all classes.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from jaxdistill.augment.siamese import augment_siamese
 from jaxdistill.distillation.distillers.classwise import (
@@ -37,6 +36,7 @@ from jaxdistill.distillation.distillers.classwise import (
     class_keys,
     require_alone,
 )
+from jaxdistill.distillation.distillers.distances import OF_GRADIENTS
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.microbatch import mean_over, microbatch
 from jaxdistill.engine.population import map_population
@@ -47,8 +47,9 @@ from jaxdistill.engine.training import (
     of_inputs,
     train_epoch,
 )
-from jaxdistill.errors import InputError, require_name
-from jaxdistill.types import Matched, Method, Network, Params, Scalar
+from jaxdistill.ranges import CountOrZero, Many, OneOf, Rate
+from jaxdistill.settings import Small, declared
+from jaxdistill.types import Matched, Method, Network, Params
 
 # Images per class, outer loops, epochs on the set after each: Zhao et al. 2021, code.
 LOOPS = (
@@ -69,31 +70,39 @@ class Nets(NamedTuple):
     id: Int[Array, " nets"]
 
 
+@declared("gradient")
 def gradient_matching(
     network: Network,
     *,
     classes: int,
-    outer_loops: int,
-    inner_epochs: int,
-    batch_real: int = 256,
-    nets: int = 1,
-    net_lr: float = 0.01,
-    net_batch: int = 256,
+    ipc: int = 1,
+    outer_loops: Annotated[
+        CountOrZero, "matches before a fresh network; 0: by ipc, as DC"
+    ] = 0,
+    inner_epochs: Annotated[
+        CountOrZero, "epochs of networks between matches; 0: by ipc, as DC", Small(2)
+    ] = 0,
+    batch_real: Annotated[Many, "real images of every class", Small(2)] = 256,
+    nets: Annotated[Many, "networks matched at once"] = 1,
+    net_lr: Annotated[Rate, "rate of networks between matches"] = 0.01,
+    net_batch: Annotated[Many, "images a step of theirs"] = 256,
+    distance: Annotated[str, OneOf(OF_GRADIENTS), "of gradients"] = "layers_cosine",
+    train_on: Annotated[
+        str, OneOf(("synthetic", "real")), "what networks train on; real as IDC"
+    ] = "synthetic",
     policy: tuple[str, ...] = (),
-    distance: str = "layers_cosine",
-    train_on: str = "synthetic",
     population: str = "auto",
 ) -> Method:
     """Match the gradients of `nets` networks, class by class; see the module.
 
     A network is matched `outer_loops` times and then drawn anew; in between it trains
-    `inner_epochs` epochs at `net_lr`. Raises `InputError` for an unknown `distance` or
-    `train_on`.
+    `inner_epochs` epochs at `net_lr`. `ipc` is what counts of 0 follow, see `loops`.
+    Raises `InputError` for a setting out of range and batch norm.
     """
     require_alone(network, "gradient")
-    require_name("gradient.distance", distance, DISTANCES)
-    require_name("gradient.train_on", train_on, ("synthetic", "real"))
-    measure = DISTANCES[distance]
+    outer, epochs = loops(ipc)
+    outer_loops, inner_epochs = outer_loops or outer, inner_epochs or epochs
+    measure = OF_GRADIENTS[distance]
     one_hot = jnp.eye(classes)
     recipe = Recipe(inner_epochs, net_batch, 0.0, 0.0, 1.0, policy)
 
@@ -151,63 +160,6 @@ def loops(ipc: int) -> tuple[int, int]:
     known = np.array(LOOPS)
     outer, inner = (np.interp(ipc, known[:, 0], known[:, i]) for i in (1, 2))
     return round(float(outer)), round(float(inner))
-
-
-def layers_cosine(g: Params, h: Params) -> Scalar:
-    """DC's distance: one minus the cosine for every output unit, biases left out.
-
-    An output unit is the last axis of a kernel, here as in Flax.
-    """
-
-    def layer(g: Array, h: Array) -> Scalar:
-        g, h = (x.reshape(-1, x.shape[-1]) for x in (g, h))
-        lengths = _norm(g) * _norm(h)
-        return jnp.sum(1 - jnp.sum(g * h, axis=0) / (lengths + 1e-6))
-
-    return _over(layer, g, h, 2)
-
-
-def kernels_mse(g: Params, h: Params) -> Scalar:
-    """IDC's distance: squared differences, summed over convolution kernels alone."""
-    return _over(lambda g, h: jnp.sum((g - h) ** 2), g, h, 4)
-
-
-def kernels_l1(g: Params, h: Params) -> Scalar:
-    """IDC's other distance: absolute differences, over convolution kernels alone."""
-    return _over(lambda g, h: jnp.sum(jnp.abs(g - h)), g, h, 4)
-
-
-def global_cosine(g: Params, h: Params) -> Scalar:
-    """One minus the cosine of all kernels as one vector."""
-    product = _over(lambda g, h: jnp.sum(g * h), g, h, 2)
-    lengths = [jnp.sqrt(_over(lambda x, y: jnp.sum(x * y), x, x, 2)) for x in (g, h)]
-    return 1 - product / (lengths[0] * lengths[1] + 1e-6)
-
-
-DISTANCES: dict[str, Callable[[Params, Params], Scalar]] = {
-    "layers_cosine": layers_cosine,
-    "global_cosine": global_cosine,
-    "kernels_mse": kernels_mse,
-    "kernels_l1": kernels_l1,
-}
-
-
-def _over(layer: Callable, g: Params, h: Params, least: int) -> Scalar:
-    """The sum over the leaves that have at least this many axes."""
-    pairs = zip(jax.tree.leaves(g), jax.tree.leaves(h), strict=True)
-    kept = [layer(x, y) for x, y in pairs if x.ndim >= least]
-    if not kept:
-        raise InputError(
-            "gradient.distance finds no kernels of its kind in this network: use "
-            "layers_cosine"
-        )
-    return jnp.asarray(sum(kept))
-
-
-def _norm(columns: Float[Array, "d o"]) -> Float[Array, " o"]:
-    """Lengths whose derivative at zero, which dead units reach, is zero."""
-    squares = jnp.sum(columns**2, axis=0)
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
 
 
 def _gradient(

@@ -22,7 +22,7 @@ features the system is solved in the features: the same p.
 layer alone (RCIG, `tangent.py`): the features are the derivatives by the parameters.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,9 @@ from jaxdistill.distillation.distillers.distribution import embed_in_parts
 from jaxdistill.distillation.distillers.tangent import regress_tangents
 from jaxdistill.engine.microbatch import mean_over, microbatch
 from jaxdistill.engine.population import map_population
-from jaxdistill.errors import InputError, require_name
+from jaxdistill.errors import InputError
+from jaxdistill.ranges import Count, CountOrZero, Many, OneOf, Positive, Rate
+from jaxdistill.settings import Small, declared
 from jaxdistill.types import (
     Images,
     Matched,
@@ -78,20 +80,23 @@ class Batch(NamedTuple):
     turn: Int[Array, ""]
 
 
+@declared("kernel")
 def kernel_regression(
     network: Network,
     *,
     classes: int,
-    batch_real: int = 1024,
-    nets: int = 1,
-    pool: int = 10,
-    max_age: int = 100,
-    features: str = "last",
-    ridge: float = 1e-6,
-    iterations: int = 20,
-    net_lr: float = 3e-4,
+    batch_real: Annotated[Many, "real images a step", Small(8)] = 1024,
+    nets: Annotated[Many, "networks of the pool used a step"] = 1,
+    pool: Annotated[Many, "networks kept, a multiple of nets", Small(2)] = 10,
+    max_age: Annotated[CountOrZero, "steps before a fresh network", Small(3)] = 100,
+    features: Annotated[
+        str, OneOf(("last", "tangent")), "last as FRePo, tangent as RCIG"
+    ] = "last",
+    ridge: Annotated[Positive, "of the regression, of the mean of its trace"] = 1e-6,
+    iterations: Annotated[Count, "of the solver for tangents"] = 20,
+    net_lr: Annotated[Rate, "rate of the networks in the pool"] = 3e-4,
+    flips: Annotated[bool, "add every image's mirror image to the set"] = False,
     policy: tuple[str, ...] = (),
-    flips: bool = False,
     population: str = "auto",
 ) -> Method:
     """Predict real labels from the set by ridge regression; see the module.
@@ -102,8 +107,7 @@ def kernel_regression(
     and batch norm.
     """
     require_alone(network, "kernel")
-    require_name("kernel.features", features, ("last", "tangent"))
-    _require(classes, nets, pool, max_age, ridge, iterations)
+    _require(classes, nets, pool)
     adam = optax.adam(net_lr)
 
     def begin(key: PRNGKey) -> Member:
@@ -251,19 +255,11 @@ def _at(stacked: PyTree, index: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda x: x[index], stacked)
 
 
-def _require(
-    classes: int, nets: int, pool: int, max_age: int, ridge: float, iterations: int
-) -> None:
+def _require(classes: int, nets: int, pool: int) -> None:
     if classes < 2:
         raise InputError(f"classes={classes} must be 2 or more to tell apart")
-    if nets < 1 or pool < 1 or pool % nets:
+    if pool % nets:
         raise InputError(
-            f"kernel.pool={pool} must be a multiple of kernel.nets={nets}, both 1 or "
-            "more: every step takes one network of each of nets equal groups"
+            f"kernel.pool={pool} must be a multiple of kernel.nets={nets}: "
+            "every step takes one network of each of nets equal groups"
         )
-    if max_age < 0:
-        raise InputError(f"kernel.max_age={max_age} must be 0 or more")
-    if ridge <= 0:
-        raise InputError(f"kernel.ridge={ridge} must be above 0: 1e-6 is usual")
-    if iterations < 1:
-        raise InputError(f"kernel.iterations={iterations} must be 1 or more")

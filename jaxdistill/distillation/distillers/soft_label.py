@@ -24,7 +24,7 @@ probabilities; rates are softplus; the real batch is balanced over classes; ever
 of a mesh takes its share of the networks.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +34,18 @@ from jaxdistill.distillation.distillers.classwise import ClassImages, class_batc
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.microbatch import mean_over, microbatch
 from jaxdistill.engine.population import map_population
-from jaxdistill.engine.schedule import Schedule, follow, optimiser, step_loss, step_rows
-from jaxdistill.engine.unroll import ahead, unroll
-from jaxdistill.errors import InputError, require_name
+from jaxdistill.engine.schedule import (
+    INNERS,
+    Schedule,
+    follow,
+    optimiser,
+    step_loss,
+    step_rows,
+)
+from jaxdistill.engine.unroll import GRADIENTS, ahead, unroll
+from jaxdistill.errors import InputError
+from jaxdistill.ranges import Many, ManyOrNone, OneOf, Seed
+from jaxdistill.settings import Small, declared
 from jaxdistill.types import (
     Matched,
     Method,
@@ -50,6 +59,16 @@ from jaxdistill.types import (
 STARTS = ("fixed", "random", "pool")
 
 
+class OwnRates(NamedTuple):
+    """What a set that has a rate for every step begins as, beside its first rate."""
+
+    steps: Annotated[Many, "S: parts of the set, one an inner step"] = 1
+    epochs: Annotated[
+        Many, "E: times all are taken, at rates of their own", Small(2)
+    ] = 3
+    start_seed: Annotated[Seed, "of the fixed start"] = 0
+
+
 class Starts(NamedTuple):
     """The networks that training begins from; their params are () unless pooled."""
 
@@ -58,17 +77,18 @@ class Starts(NamedTuple):
     id: Int[Array, " nets"]
 
 
+@declared("soft_label", OwnRates)
 def soft_label(
     network: Network,
     *,
     classes: int,
-    batch_real: int = 100,
-    nets: int = 1,
-    start: str = "random",
-    max_age: int = 10,
-    inner: str = "sgd",
-    window: int = 0,
-    gradient: str = "sweep",
+    batch_real: Annotated[Many, "real images of every class", Small(2)] = 100,
+    nets: Annotated[Many, "networks trained on the set a step"] = 1,
+    start: Annotated[str, OneOf(STARTS), "of these networks"] = "random",
+    max_age: Annotated[Many, "passes over the set of a network in the pool"] = 10,
+    inner: Annotated[str, OneOf(INNERS), "optimiser of the inner steps"] = "sgd",
+    window: Annotated[ManyOrNone, "inner steps that take a gradient; 0: all"] = 0,
+    gradient: Annotated[str, OneOf(GRADIENTS), "way through the inner steps"] = "sweep",
     population: str = "auto",
 ) -> Method:
     """Lower the loss on `batch_real` images of each class after training on the set.
@@ -78,9 +98,7 @@ def soft_label(
     `window` is how many of the steps take a gradient (0: all). Raises `InputError` for
     a start, an inner optimiser or a window that does not exist.
     """
-    require_name("soft_label.start", start, STARTS)
     schedule = Schedule(inner)
-    optimiser(inner)
 
     def init(key):
         ids = jnp.arange(nets)

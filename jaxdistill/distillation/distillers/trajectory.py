@@ -19,7 +19,7 @@ not divide waits for the next shuffle); validation, not test, chooses the iterat
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +27,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxdistill.augment.siamese import augment_each
-from jaxdistill.distillation.distillers.weighting import Weighting, uniform
+from jaxdistill.distillation.distillers.weighting import WEIGHTINGS, Weighting, uniform
 from jaxdistill.distillation.experts import Experts
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.microbatch import microbatch
 from jaxdistill.engine.population import map_population
-from jaxdistill.engine.unroll import SGD, Inner, unroll
+from jaxdistill.engine.unroll import GRADIENTS, SGD, Inner, unroll
+from jaxdistill.engine.unroll import momentum as inner_momentum
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import Count, CountOrZero, Decay, Many, ManyOrNone, OneOf, Weight
+from jaxdistill.settings import Chosen, Small, declared
 from jaxdistill.types import (
     Matched,
     Method,
@@ -70,40 +73,51 @@ class StartRange(NamedTuple):
         return self.first + (self.last - self.first) * step // self.grown_at
 
 
+@declared("trajectory")
 def trajectory_matching(
     network: Network,
     experts: Experts,
     *,
-    unroll_steps: int = 20,
-    expert_epochs: int = 2,
-    starts: StartRange | None = None,
-    segments: int = 1,
-    batch: int = 0,
+    unroll_steps: Annotated[Count, "N: inner steps on the set", Small(3)] = 30,
+    expert_epochs: Annotated[Count, "M: of the expert to be matched", Small(1)] = 2,
+    start_min: Annotated[CountOrZero, "T-: first start epoch", Small(0)] = 0,
+    start_first: Annotated[
+        CountOrZero, "bound on starts at the first step; 0: start_max", Small(1)
+    ] = 0,
+    start_max: Annotated[
+        CountOrZero, "T+: bound once grown; 0: what the experts hold", Small(1)
+    ] = 0,
+    grown_at: Annotated[CountOrZero, "outer step at which the bound is T+"] = 0,
+    segments: Annotated[Many, "pieces of trajectories a step", Small(1)] = 1,
+    batch: Annotated[ManyOrNone, "images an inner step; 0: all", Small(0)] = 0,
+    momentum: Annotated[Decay, "of the inner steps"] = 0.0,
+    gradient: Annotated[str, OneOf(GRADIENTS), "way through the inner steps"] = "sweep",
+    threshold: Annotated[Weight, "greatest loss that teaches; 0: none"] = 0.0,
+    shape_weight: Annotated[Weight, "HoP-TM's lambda"] = 0.0,
+    weighting: Annotated[Weighting | None, Chosen(WEIGHTINGS, "uniform")] = None,
     policy: tuple[str, ...] = (),
-    threshold: float = 0.0,
-    weighting: Weighting | None = None,
-    shape_weight: float = 0.0,
-    inner: Inner = SGD,
-    gradient: str = "sweep",
     population: str = "auto",
     seed: int = 0,
 ) -> Method:
     """Match `unroll_steps` on the set to `expert_epochs` of an expert's training.
 
-    `batch` images enter an inner step (0: all of them), augmented by `policy`. Segments
-    with a loss above `threshold` (0: none) teach nothing. `shape_weight` adds HoP-TM's
-    shape term. `seed` orders experts and start epochs. Raises `InputError` for a range
+    Segments begin at epochs from `start_min` to below a bound that grows from
+    `start_first` to `start_max`, see `StartRange`. `batch` images enter an inner step,
+    augmented by `policy`. `shape_weight` adds HoP-TM's shape term. `seed` orders
+    experts and start epochs. Raises `InputError` for a setting out of range, a range
     that the experts do not hold, or experts of another network.
     """
     experts.require_network(network)
-    starts = starts or StartRange(0, *[max(1, experts.epochs - expert_epochs)] * 2)
+    start_max = start_max or max(1, experts.epochs - expert_epochs + 1)
+    starts = StartRange(start_min, start_first or start_max, start_max, grown_at)
     _require_range(starts, expert_epochs, experts.epochs)
     weighting = weighting or uniform()
-    if shape_weight and inner is not SGD:
+    if shape_weight and momentum:
         raise InputError(
             f"trajectory.shape_weight={shape_weight} needs the point halfway, where an "
             "inner momentum would begin anew: set trajectory.momentum=0"
         )
+    inner = inner_momentum(momentum) if momentum else SGD
     student = _student(network, policy, inner, gradient, halfway=bool(shape_weight))
 
     def match(synthetic: Synthetic, state, segment: Segment, key: PRNGKey):
@@ -263,13 +277,13 @@ def _in_turn(count: int, seed: int, number: int) -> int:
 
 
 def _require_range(starts: StartRange, span: int, epochs: int) -> None:
-    if not 0 <= starts.low < min(starts.first, starts.last):
+    if not starts.low < min(starts.first, starts.last):
         raise InputError(
-            f"trajectory.start_min={starts.low} must be at least 0 and below "
+            f"trajectory.start_min={starts.low} must be below "
             f"trajectory.start_first={starts.first} and "
             f"trajectory.start_max={starts.last}: widen the range"
         )
-    if starts.last - 1 + span > epochs or span < 1:
+    if starts.last - 1 + span > epochs:
         raise InputError(
             f"trajectory.start_max={starts.last} with trajectory.expert_epochs={span} "
             f"reaches epoch {starts.last - 1 + span}, but experts hold 0 to {epochs}: "

@@ -7,13 +7,14 @@ gradient.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxdistill.errors import InputError
+from jaxdistill.ranges import Count, Decay, Positive, Rate
+from jaxdistill.settings import declared
 from jaxdistill.types import Params
 
 
@@ -34,13 +35,15 @@ def uniform() -> Weighting:
     )
 
 
-def pruning(share: float) -> Weighting:
+@declared("trajectory.weighting")
+def pruning(
+    share: Annotated[Decay, "of parameters, the hardest, left out"],
+) -> Weighting:
     """Leave out the `share` of parameters hardest to match (Li et al. 2022, DDPP).
 
     A reconstruction from the abstract (arXiv:2209.14609): the largest squared errors of
     the segment are dropped, over all parameters together.
     """
-    _require_share("trajectory.weighting.share", share)
 
     def weights(state, error):
         flat = jnp.concatenate([e.ravel() for e in jax.tree.leaves(error)])
@@ -50,13 +53,15 @@ def pruning(share: float) -> Weighting:
     return uniform()._replace(weights=weights)
 
 
-def deep_only(share: float) -> Weighting:
+@declared("trajectory.weighting")
+def deep_only(
+    share: Annotated[Decay, "of parameters left out, the first"],
+) -> Weighting:
     """Leave out the first `share` of all parameters, counted from the input (PAD).
 
     Li et al. (2024), "Prioritize Alignment in Dataset Distillation": shallow layers
     carry low-level detail that a small set should not spend itself on.
     """
-    _require_share("trajectory.weighting.share", share)
 
     def weights(state, error):
         leaves, structure = jax.tree.flatten(error)
@@ -70,7 +75,12 @@ def deep_only(share: float) -> Weighting:
     return uniform()._replace(weights=weights)
 
 
-def easy_first(base: float, growth: float, every: int = 500) -> Weighting:
+@declared("trajectory.weighting")
+def easy_first(
+    base: Annotated[Positive, "squared error below which a parameter joins"],
+    growth: Annotated[Positive, "factor of that limit"],
+    every: Annotated[Count, "steps between factors"] = 500,
+) -> Weighting:
     """Match easy parameters first: the mask of HoP-TM (MICCAI 2025, arXiv:2509.24177).
 
     A parameter joins, and stays, once its squared error is below
@@ -97,7 +107,8 @@ def easy_first(base: float, growth: float, every: int = 500) -> Weighting:
     )
 
 
-def importance(rate: float) -> Weighting:
+@declared("trajectory.weighting")
+def importance(rate: Annotated[Rate, "at which the weights learn"]) -> Weighting:
     """Learned importance of every parameter (IADD, Neural Networks 172:106154, 2024).
 
     A reconstruction from the abstract: weights are a softmax over each layer, scaled to
@@ -130,8 +141,3 @@ WEIGHTINGS: dict[str, Callable[..., Weighting]] = {
     "easy_first": easy_first,
     "importance": importance,
 }
-
-
-def _require_share(key: str, share: float) -> None:
-    if not 0 <= share < 1:
-        raise InputError(f"{key}={share} must be at least 0 and below 1")

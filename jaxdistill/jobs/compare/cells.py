@@ -27,7 +27,7 @@ from jaxdistill.jobs.distil.distilling import (
     ready,
     teach,
 )
-from jaxdistill.jobs.settings.defaults import VOLATILE
+from jaxdistill.jobs.settings.resolve import free
 from jaxdistill.run.files import plain, read_json, write_json
 from jaxdistill.run.workdir import flatten
 from jaxdistill.types import Learner, Method
@@ -158,7 +158,7 @@ def _known(checked: Checked) -> bool:
 def _require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     old, new = flatten(before), flatten(now)
     for key in [*old, *new]:
-        if old.get(key) != new.get(key) and key not in VOLATILE:
+        if old.get(key) != new.get(key) and key not in free():
             raise InputError(
                 f"{folder} holds another run, with {key}={old.get(key)!r} (now "
                 f"{new.get(key)!r}): rename the variant, or delete that folder"

@@ -35,7 +35,7 @@ from jaxdistill.jobs.judging.evaluating import costs, record_of
 from jaxdistill.jobs.judging.sets import Knowledge, distilled, everything
 from jaxdistill.jobs.judging.synthetic import load_synthetic
 from jaxdistill.jobs.settings.build import more_networks
-from jaxdistill.jobs.settings.defaults import VOLATILE
+from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.run import figures
 from jaxdistill.run.files import read_json, write_atomic, write_json
 from jaxdistill.run.workdir import Workdir, open_workdir
@@ -52,10 +52,11 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Rows
     """
     began = time.perf_counter()
     workdir = workdir.expanduser().absolute()
+    config = resolve(config)
     wanted = plan(config)
     base = prepare({**config, "ipc": max(wanted.ipcs)}, workdir, None)
     cells = [check(c, workdir / "cells" / c.name, base) for c in wanted.cells]
-    with open_workdir(workdir, record_of(config), VOLATILE) as home:
+    with open_workdir(workdir, record_of(config), free()) as home:
         for note in home.notes:
             say(f"note: {note}")
         ran = [distil(c, _way(c, base, wanted, home), say) for c in cells]

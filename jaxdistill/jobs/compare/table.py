@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxdistill.evaluation.metrics import summarise
 from jaxdistill.evaluation.ranking import augmentation_robust_score, label_robust_score
-from jaxdistill.jobs.compare.plan import AUGMENTATION
 from jaxdistill.jobs.compare.scores import Entry, Scores, way
+from jaxdistill.jobs.settings.records import AUGMENTATION
 from jaxdistill.run.report import human_bytes, human_seconds, markdown, score_text
 
 METRICS = ("auc", "balanced_accuracy", "accuracy")

@@ -18,13 +18,13 @@ from jaxdistill.jobs.distil.expert_store import (
     require_teaching,
 )
 from jaxdistill.jobs.judging.evaluating import conclude, costs, draw_curve, record_of
-from jaxdistill.jobs.judging.judge import Judge, require_settings, validation
+from jaxdistill.jobs.judging.judge import Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
 from jaxdistill.jobs.settings import build
-from jaxdistill.jobs.settings.defaults import VOLATILE
+from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.run import figures
 from jaxdistill.run.files import read_json, write_json
-from jaxdistill.run.limits import Limit, require_limit
+from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
 from jaxdistill.run.report import ROWS
 from jaxdistill.run.workdir import Workdir, open_workdir
@@ -51,11 +51,10 @@ def prepare(
 
     The data, and an equal network, come from `like`, a run on the same data.
     """
+    config = resolve(config)
     devices = config["devices"]
-    rules.require_plain(config)
     rules.split_cpu(devices["cpu"])
     mesh = make_mesh(devices["count"])
-    require_settings(config["eval"])
     pool = like.judge.pool if like else build.build_pool(config)
     network = build.build_network(config, pool)
     if like and like.judge.network.name == network.name:
@@ -63,9 +62,7 @@ def prepare(
     for one in (network, *build.more_networks(config, pool).values()):
         rules.require_runs(one, pool)
     policy = build.build_policy(config, pool)
-    build.build_optimiser(config)
     judged = build.eval_policy(config, pool)
-    build.eval_recipe(config, judged, config["eval"]["epochs"])
     # One key for each purpose: what one of them does never moves another.
     key = jax.random.key(config["seed"])
     judge = Judge(network, pool, config, judged, jax.random.fold_in(key, 0), mesh)
@@ -84,7 +81,6 @@ def prepare(
         profile=profile,
         limit=Limit(**config["limit"]),
     )
-    require_limit(loop.limit)
     require_multiples(loop, {"eval.every": config["eval"]["every"]})
     return Parts(config, judge, teaching, loop)
 
@@ -162,7 +158,7 @@ def complete(
     began = time.perf_counter() if began is None else began
     parts, start = prepared
     config = parts.config
-    with open_workdir(parts.loop.folder, record_of(config), VOLATILE) as home:
+    with open_workdir(parts.loop.folder, record_of(config), free()) as home:
         for note in home.notes:
             say(f"note: {note}")
         if home.finished:
@@ -242,6 +238,12 @@ def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:
     """The set that validation prefers, judged on test beside what it must beat."""
     judge, metric = parts.judge, parts.config["eval"]["select"]
     curve = _validations(home, metric)
+    if not curve:
+        raise Diverged(
+            f"no validation gave a finite {metric}: networks that train on the set "
+            "come to no finite answers; lower init.lr or the rates of "
+            "config.optimizer, with a new --workdir"
+        )
     step, final = max(curve, key=lambda s: curve[s][0]), max(curve)
     best = load_synthetic(_set_file(home, step)).synthetic
     last = load_synthetic(_set_file(home, final)).synthetic if final != step else None

@@ -17,15 +17,12 @@ from jaxdistill import data
 from jaxdistill.distillation.experts import Experts, expert_training
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.engine.training import Recipe, class_balanced, of_split
-from jaxdistill.errors import InputError, require_name
 from jaxdistill.run.checkpoint import Checkpoints
 from jaxdistill.run.files import write_json
 from jaxdistill.run.loop import Event, Loop, train
 from jaxdistill.run.snapshots import read_part, saved_steps
 from jaxdistill.run.workdir import open_workdir
 from jaxdistill.types import Network, Params, Pool
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 class Teaching(NamedTuple):
@@ -72,14 +69,6 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
 def require_teaching(settings: Mapping[str, Any], loop: Loop) -> None:
     """`InputError` for the `experts` section of a config that cannot be used."""
     count, at_once = settings["count"], settings["at_once"]
-    if count < 1 or at_once < 1:
-        raise InputError(
-            f"experts.count={count} and experts.at_once={at_once} must be at least 1"
-        )
-    for key in ("lr", "cache_gb"):
-        if not settings[key] > 0:
-            raise InputError(f"experts.{key}={settings[key]} must be above 0")
-    require_name("experts.precision", settings["precision"], PRECISIONS)
     require_multiple("experts.at_once", min(at_once, count), loop.mesh)
     if count > at_once:
         require_multiple("experts.count", count % at_once, loop.mesh)

@@ -12,7 +12,7 @@ from jaxdistill.data.standard import to_unit
 from jaxdistill.jobs.judging.judge import Judge, cross_architecture, final_scores
 from jaxdistill.jobs.judging.sets import candidates
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
-from jaxdistill.jobs.settings.defaults import VOLATILE
+from jaxdistill.jobs.settings.resolve import free
 from jaxdistill.run import figures
 from jaxdistill.run.environment import device_name, versions
 from jaxdistill.run.files import read_json, write_json
@@ -30,7 +30,7 @@ def run(judge: Judge, file: Path, workdir: Path, say=print) -> dict[str, Any]:
     require_fits(saved, file, judge.pool)
     named = {"synthetic": str(file.expanduser().absolute())}
     record = record_of(judge.config) | named
-    with open_workdir(workdir, record, VOLATILE) as home:
+    with open_workdir(workdir, record, free()) as home:
         if home.finished:
             say(f"this evaluation is finished: {home.summary}")
             return read_json(home.summary)

@@ -16,14 +16,11 @@ from jax.sharding import Mesh
 from jaxdistill.distillation.mosaic import decode
 from jaxdistill.engine.schedule import Schedule
 from jaxdistill.engine.training import Examples, Recipe, of_synthetic
-from jaxdistill.errors import InputError, require_name
 from jaxdistill.evaluation.evaluate import evaluator, subset_evaluator
 from jaxdistill.evaluation.metrics import scores, summarise
 from jaxdistill.jobs.settings.build import eval_recipe, more_networks, own_schedule
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.types import Network, Pool, Split, Synthetic
-
-SELECTABLE = ("accuracy", "balanced_accuracy", "auc", "f1_weighted", "harmonic_mean")
 
 
 class Judge(NamedTuple):
@@ -56,20 +53,6 @@ class Judge(NamedTuple):
         """A distilled set as networks see it."""
         return of_synthetic(
             decode(synthetic, self.config["mosaic"]), self.pool.standard
-        )
-
-
-def require_settings(settings: Mapping[str, Any]) -> None:
-    """`InputError` for evaluation settings that cannot be used."""
-    for key in ("every", "seeds", "final_seeds", "draws", "epochs", "full_epochs"):
-        if settings[key] < 1:
-            raise InputError(f"eval.{key}={settings[key]} must be at least 1")
-    require_name("eval.select", settings["select"], SELECTABLE)
-    rates = settings["real_lrs"]
-    if not rates or not all(isinstance(lr, int | float) and lr > 0 for lr in rates):
-        raise InputError(
-            f"eval.real_lrs={tuple(rates)} must name learning rates "
-            "above 0, such as (0.01,)"
         )
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdistill.distillation.coresets import (
-    CORESETS,
+    DRAWN,
+    RECORDED,
     coreset,
     easiest,
     el2n_scores,
@@ -40,10 +41,6 @@ from jaxdistill.jobs.settings.build import eval_recipe
 from jaxdistill.run.files import load_npz, save_npz
 from jaxdistill.run.report import ROWS
 from jaxdistill.types import Params, Split, Synthetic
-
-DRAWN = ("random", "random_soft")  # a subset a network, as many as `eval.draws`
-RECORDED = ("el2n", "forgetting")
-KNOWN = (*DRAWN, *CORESETS, *RECORDED)
 
 
 def candidates(

@@ -1,31 +1,23 @@
 """A configuration to calls of the library, which never sees a configuration."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+import inspect
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from jaxdistill import augment, data, networks
-from jaxdistill.distillation.distill import outer_optimiser
-from jaxdistill.distillation.distillers.characteristic import characteristic_matching
-from jaxdistill.distillation.distillers.distribution import distribution_matching
-from jaxdistill.distillation.distillers.gradient import gradient_matching, loops
-from jaxdistill.distillation.distillers.kernel import kernel_regression
-from jaxdistill.distillation.distillers.soft_label import soft_label, starting_at
-from jaxdistill.distillation.distillers.trajectory import (
-    StartRange,
-    trajectory_matching,
-)
-from jaxdistill.distillation.distillers.weighting import WEIGHTINGS, Weighting
-from jaxdistill.distillation.experts import Experts
+from jaxdistill.distillation.distill import Part, moving, outer_optimiser
+from jaxdistill.distillation.distillers import METHODS
+from jaxdistill.distillation.distillers.soft_label import starting_at
+from jaxdistill.distillation.experts import RECIPE, Experts
 from jaxdistill.distillation.initial import few_images, initial
 from jaxdistill.distillation.mosaic import multi_formation, require_factor
 from jaxdistill.engine.schedule import Schedule
-from jaxdistill.engine.training import Recipe, require_recipe
-from jaxdistill.engine.unroll import SGD, momentum
+from jaxdistill.engine.training import Recipe
 from jaxdistill.errors import InputError, require_name
+from jaxdistill.settings import Chosen, Section, read, section_of, settings_of
 from jaxdistill.types import Method, Network, Pool, PRNGKey, Synthetic
 
 Config = Mapping[str, Any]
@@ -33,11 +25,8 @@ Config = Mapping[str, Any]
 
 def build_pool(config: Config) -> Pool:
     """The data set of `config.data`; it has at least `ipc` images of each class."""
-    settings = dict(config["data"])
-    pool = data.load(settings.pop("name"), **settings)
+    pool = data.load(**config["data"])
     ipc = config["ipc"]
-    if ipc < 1:
-        raise InputError(f"ipc={ipc} leaves nothing to learn: set ipc to 1 or more")
     counts = data.counts(pool)["train"]
     least = min(counts, key=lambda name: counts[name])
     if counts[least] < ipc:
@@ -50,9 +39,8 @@ def build_pool(config: Config) -> Pool:
 
 def build_network(config: Config, pool: Pool) -> Network:
     """The network of `config.network`, for the images and classes of the pool."""
-    settings = dict(config["network"])
-    name = settings.pop("name")
-    network = networks.build(name, pool.image_shape, pool.classes, **settings)
+    shape, classes = pool.image_shape, pool.classes
+    network = networks.build(image_shape=shape, classes=classes, **config["network"])
     if config["method"] == "soft_label" and config["soft_label"]["start"] == "fixed":
         seed = config["soft_label"]["start_seed"]
         return starting_at(network, jax.random.key(seed), str(seed))
@@ -64,8 +52,10 @@ def more_networks(config: Config, pool: Pool) -> dict[str, Network]:
     found = {}
     for text in filter(None, config["eval"]["networks"].replace(" ", "").split(",")):
         name, _, rest = text.partition(":")
+        require_name("eval.networks", name, networks.NETWORKS)
+        known = section_of(networks.NETWORKS[name])
         pairs = [pair.partition("=") for pair in filter(None, rest.split(":"))]
-        settings = {key: _value(value) for key, _, value in pairs}
+        settings = {key: read(known.get(key), value) for key, _, value in pairs}
         found[text] = networks.build(name, pool.image_shape, pool.classes, **settings)
     return found
 
@@ -87,38 +77,25 @@ def eval_policy(config: Config, pool: Pool) -> augment.Policy:
 def expert_recipe(config: Config, policy: augment.Policy) -> Recipe:
     """How experts train."""
     e = config["experts"]
-    recipe = Recipe(
-        epochs=e["epochs"],
-        batch=e["batch"],
-        momentum=e["momentum"],
-        weight_decay=e["weight_decay"],
-        drop_at=1.0,
-        policy=policy,
-        rho=e["rho"],
-        orthogonal=e["orthogonal"],
-        average=e["average"],
-    )
-    require_recipe(recipe, "experts")
-    return recipe
+    chosen = ("epochs", "batch", "momentum", "weight_decay")
+    flat = ("rho", "orthogonal", "average")
+    return RECIPE._replace(policy=policy, **{key: e[key] for key in (*chosen, *flat)})
 
 
 def eval_recipe(config: Config, policy: augment.Policy, epochs: int) -> Recipe:
     """How fresh networks train in an evaluation."""
     e = config["eval"]
-    recipe = Recipe(
-        epochs=epochs,
-        batch=e["batch"],
-        momentum=e["momentum"],
-        weight_decay=e["weight_decay"],
-        drop_at=e["drop_at"],
-        policy=policy,
-    )
-    require_recipe(recipe, "eval")
-    return recipe
+    chosen = ("batch", "momentum", "weight_decay", "drop_at")
+    return Recipe(epochs=epochs, policy=policy, **{key: e[key] for key in chosen})
 
 
 def own_schedule(config: Config) -> Schedule:
-    """How networks train on a set that has a rate for every step."""
+    """How networks train on a set that has a rate for every step.
+
+    It may come from elsewhere: other methods take the usual inner optimiser for it.
+    """
+    if config["method"] != "soft_label":
+        return Schedule()
     s = config["soft_label"]
     return Schedule(s["inner"], s["max_age"] if s["start"] == "pool" else 1)
 
@@ -133,10 +110,24 @@ class Given(NamedTuple):
 
 
 def build_method(config: Config, given: Given) -> Method:
-    """The method of `config.method`, on mosaics where `config.mosaic` asks for them."""
-    require_name("method", config["method"], METHODS)
-    method = METHODS[config["method"]](config, given)
-    require_factor(config["mosaic"], given.pool.image_shape)
+    """The method of `config.method`, on mosaics where `config.mosaic` asks for them.
+
+    It is given its own settings, and by their names what else its signature asks for.
+    """
+    factory = METHODS[config["method"]]
+    taken, pool = inspect.signature(factory).parameters, given.pool
+    at_hand = {
+        **given._asdict(),
+        "classes": pool.classes,
+        "image_shape": pool.image_shape,
+        "ipc": config["ipc"],
+        "seed": config["seed"],
+        "population": config["devices"]["population"],
+        **config[config["method"]],
+    }
+    at_hand |= _made(settings_of(factory), at_hand)
+    require_factor(config["mosaic"], pool.image_shape)
+    method = factory(**{name: at_hand[name] for name in taken})
     return multi_formation(method, config["mosaic"])
 
 
@@ -144,15 +135,27 @@ def needs_experts(config: Config) -> bool:
     """Whether the method, the first labels or the last come of networks trained
     beforehand.
     """
-    taught = config["method"] in ("trajectory", "characteristic")
+    taught = "experts" in inspect.signature(METHODS[config["method"]]).parameters
     return taught or config["relabel"] or config["init"]["labels"] == "experts"
+
+
+def _made(section: Section, settings: Config) -> dict[str, Any]:
+    """What sections chosen by a name come to, such as a weighting."""
+    made = {}
+    for key, node in section.items():
+        if isinstance(node, Chosen):
+            chosen = dict(settings[key])
+            made[key] = node.makers[chosen.pop("name")](**chosen)
+    return made
 
 
 def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
     """The set that distillation starts from, before experts label it."""
-    s, start = config["soft_label"], config["init"]
-    require_name("init.labels", start["labels"], ("class", "experts"))
-    schedule = (s["epochs"], s["steps"]) if config["method"] == "soft_label" else ()
+    start = config["init"]
+    schedule: tuple[int, ...] = ()
+    if config["method"] == "soft_label":
+        own = config["soft_label"]
+        schedule = (own["epochs"], own["steps"])
     shared = {
         "label_margin": start["label_margin"],
         "lr": start["lr"],
@@ -168,132 +171,11 @@ def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
 
 def build_optimiser(config: Config) -> optax.GradientTransformation:
     """The outer optimiser of images, labels and learning rate."""
-    parts = config["optimizer"]
-    decays = {
-        "none": optax.constant_schedule,
-        "cosine": partial(optax.cosine_decay_schedule, decay_steps=config["steps"]),
-    }
-    require_name("optimizer.decay", parts["decay"], decays)
-    decay = decays[parts["decay"]]
+    parts, steps = dict(config["optimizer"]), config["steps"]
+    decay = parts.pop("decay")
     return outer_optimiser(
-        *(_transform(part, parts[part], decay) for part in ("images", "labels", "lr"))
+        **{
+            name: moving(Part(**part), name, decay=decay, steps=steps)
+            for name, part in parts.items()
+        }
     )
-
-
-def _trajectory(config: Config, given: Given) -> Method:
-    t = config["trajectory"]
-    return trajectory_matching(
-        given.network,
-        _taught(given),
-        unroll_steps=t["unroll_steps"],
-        expert_epochs=t["expert_epochs"],
-        starts=StartRange(
-            t["start_min"], t["start_first"], t["start_max"], t["grown_at"]
-        ),
-        segments=t["segments"],
-        batch=t["batch"],
-        policy=given.policy,
-        threshold=t["threshold"],
-        weighting=_weighting(dict(t["weighting"])),
-        shape_weight=t["shape_weight"],
-        inner=momentum(t["momentum"]) if t["momentum"] else SGD,
-        gradient=t["gradient"],
-        population=config["devices"]["population"],
-        seed=config["seed"],
-    )
-
-
-def _taught(given: Given) -> Experts:
-    assert given.experts is not None  # see `needs_experts`
-    return given.experts
-
-
-def _gradient(config: Config, given: Given) -> Method:
-    settings = dict(config["gradient"])
-    outer, epochs = loops(config["ipc"])
-    settings["outer_loops"] = settings["outer_loops"] or outer
-    settings["inner_epochs"] = settings["inner_epochs"] or epochs
-    return gradient_matching(given.network, **_common(config, given), **settings)
-
-
-def _distribution(config: Config, given: Given) -> Method:
-    settings = dict(config["distribution"])
-    return distribution_matching(given.network, **_common(config, given), **settings)
-
-
-def _characteristic(config: Config, given: Given) -> Method:
-    settings = dict(config["characteristic"]) | {
-        "seed": config["seed"],
-        "image_shape": given.pool.image_shape,
-    }
-    return characteristic_matching(
-        given.network, _taught(given), **_common(config, given), **settings
-    )
-
-
-def _kernel(config: Config, given: Given) -> Method:
-    settings = dict(config["kernel"])
-    return kernel_regression(given.network, **_common(config, given), **settings)
-
-
-def _soft_label(config: Config, given: Given) -> Method:
-    chosen = ("batch_real", "nets", "start", "max_age", "inner", "window", "gradient")
-    settings = {key: config["soft_label"][key] for key in chosen}
-    shared = _common(config, given)
-    del shared["policy"]  # its steps are the set's own
-    return soft_label(given.network, **shared, **settings)
-
-
-def _common(config: Config, given: Given) -> dict[str, Any]:
-    return {
-        "classes": given.pool.classes,
-        "policy": given.policy,
-        "population": config["devices"]["population"],
-    }
-
-
-METHODS = {
-    "trajectory": _trajectory,
-    "gradient": _gradient,
-    "distribution": _distribution,
-    "characteristic": _characteristic,
-    "soft_label": _soft_label,
-    "kernel": _kernel,
-}
-
-
-def _weighting(settings: dict[str, Any]) -> Weighting:
-    name = settings.pop("name")
-    require_name("trajectory.weighting.name", name, WEIGHTINGS)
-    try:
-        return WEIGHTINGS[name](**settings)
-    except TypeError as error:
-        given = ", ".join(settings) or "nothing"
-        raise InputError(
-            f"trajectory.weighting of {name} was given {given}, which does not fit: "
-            f"{error}"
-        ) from error
-
-
-def _transform(
-    part: str, settings: Config, decay: Callable[[float], optax.Schedule]
-) -> optax.GradientTransformation:
-    makers = {
-        "sgd": lambda rate: optax.sgd(rate, momentum=settings["momentum"]),
-        "adam": lambda rate: optax.adam(rate, b1=settings["momentum"]),
-        "none": lambda rate: optax.set_to_zero(),
-    }
-    require_name(f"optimizer.{part}.name", settings["name"], makers)
-    made = makers[settings["name"]](decay(settings["lr"]))
-    if not settings["clip"]:
-        return made
-    return optax.chain(optax.clip_by_global_norm(settings["clip"]), made)
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)

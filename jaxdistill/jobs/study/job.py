@@ -17,7 +17,7 @@ from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.compare import job as comparing
 from jaxdistill.jobs.distil import rules
 from jaxdistill.jobs.judging.evaluating import costs, record_of
-from jaxdistill.jobs.settings.defaults import VOLATILE
+from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.jobs.study.figure import relation_figure
 from jaxdistill.jobs.study.points import (
     Finding,
@@ -46,12 +46,12 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
     """
     began = time.perf_counter()
     workdir = workdir.expanduser().absolute()
+    config = resolve(config)
     level = config["study"]["level"]
-    require_level(level)
     wanted = sets_of(config)
     rules.split_cpu(config["devices"]["cpu"])
     record = record_of(config)
-    with open_workdir(workdir, record, VOLATILE) as home:
+    with open_workdir(workdir, record, free()) as home:
         for note in home.notes:
             say(f"note: {note}")
         told = {
@@ -67,12 +67,6 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
         reasons = "; ".join(f"{name}: {one['reason']}" for name, one in told.items())
         raise InputError(f"no data set of the study gave a point ({reasons})")
     return study
-
-
-def require_level(level: float) -> None:
-    """`InputError` for a level that no interval can have."""
-    if not 0 < level < 1:
-        raise InputError(f"study.level={level} must lie between 0 and 1: try 0.9")
 
 
 def _compared(name: str, config: Mapping[str, Any], folder: Path, say: Callable) -> Any:

@@ -18,11 +18,13 @@ from jaxdistill.jobs.compare.table import Group
 from jaxdistill.jobs.distil.distilling import prepare
 from jaxdistill.jobs.judging.judge import Candidate, Judge
 from jaxdistill.jobs.judging.sets import everything, random_draws, real
-from jaxdistill.jobs.settings.defaults import defaults
+from jaxdistill.jobs.settings.records import Comparison
+from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.jobs.study.advice import advice, text
 from jaxdistill.jobs.study.points import METRIC, Point, relation_of
 from jaxdistill.jobs.study.sets import set_config
 from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.settings import Setting, settings_of
 
 WHOLE = 3  # networks on the whole set, at most
 COUNTS = ("every", "seeds", "final_seeds", "draws", "networks", "full_epochs")
@@ -43,11 +45,11 @@ def run(
     that set is measured. `fast` trains nothing on the whole set. Raises `InputError`
     for a study of fewer than two data sets.
     """
-    study = read_study(file)
+    config, study = resolve(config), read_study(file)
     points = remaining(study, file, leave_out)
     relation = relation_of(points)
     own = leave_out in config["study"]["sets"]
-    config = set_config(config, leave_out) if own else dict(config)
+    config = set_config(config, leave_out) if own else config
     ipcs = _sizes(config)
     parts = prepare({**config, "ipc": max(ipcs)}, Path(), None)
     for note in _differences(study["config"]["eval"], config["eval"]):
@@ -117,15 +119,11 @@ def write(told: Mapping[str, Any], folder: Path) -> None:
 
 def _sizes(config: Mapping[str, Any]) -> tuple[int, ...]:
     """`compare.ipc` where something is compared or it is set, else `ipc`."""
-    compare = config["compare"]
+    compare, usual = config["compare"], settings_of(Comparison)["ipc"]
+    assert isinstance(usual, Setting)
     asked = tuple(dict.fromkeys(compare["ipc"]))
-    if not compare["methods"] and asked == defaults().compare.ipc:
+    if not compare["methods"] and asked == usual.usual:
         return (config["ipc"],)
-    if not asked or not all(type(n) is int and n >= 1 for n in asked):
-        raise InputError(
-            f"compare.ipc={compare['ipc']} must list whole numbers from 1 on, such as "
-            "(1,10)"
-        )
     return asked
 
 

@@ -1,4 +1,4 @@
-"""Two verbs: a finished run becomes one small file, the file becomes a network."""
+"""The compress verb: a finished run becomes one small file."""
 
 import io
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.evaluation.metrics import scores, summarise
 from jaxdistill.jobs.judging.synthetic import SavedSet, load_synthetic, require_fits
 from jaxdistill.jobs.settings import build
-from jaxdistill.jobs.ship.report import ROWS, side, sizes, told, verdict
-from jaxdistill.run.environment import device_name, versions
-from jaxdistill.run.files import load_npz, read_json, save_npz, write_atomic, write_json
+from jaxdistill.jobs.ship.regenerate import made_here, read_parcel
+from jaxdistill.jobs.ship.report import ROWS, sizes, told
+from jaxdistill.run.files import read_json, write_atomic, write_json
 from jaxdistill.sharing import shipping
 from jaxdistill.sharing.packing import pack, to_float
 from jaxdistill.sharing.shipping import Net, Parcel
@@ -69,25 +69,6 @@ def compress(
     return report
 
 
-def regenerate(file: Path, out: Path, say=print) -> dict[str, Any]:
-    """Train the network of a parcel and write its weights, if it is the sender's.
-
-    Raises `InputError`, and writes nothing, for a file that is no parcel, and where the
-    network answers the probe otherwise than its sender's.
-    """
-    parcel = load_parcel(file)
-    params = shipping.regenerate(parcel)
-    found = shipping.match(parcel, shipping.fingerprint(parcel, params))
-    here = made_here()
-    require_match(found, parcel, here, file)
-    arrays = shipping.weights(params)
-    save_npz(out, **arrays)
-    say(verdict(found, parcel, here))
-    count = sum(array.size for array in arrays.values())
-    say(f"weights: {out} ({count} parameters in {len(arrays)} arrays)")
-    return {"weights": str(out), "parameters": count, **found._asdict()}
-
-
 def open_source(workdir: Path) -> Source:
     """A finished run of one fixed start; `InputError` for any other folder."""
     for name in ("config.json", "summary.json"):
@@ -136,34 +117,11 @@ def parcel_of(source: Source, pixels: str, labels: str) -> Parcel:
     )
 
 
-def made_here() -> dict[str, str]:
-    """The device and the versions that can change a network's last bits."""
-    found = versions()
-    names = ("jax", "jaxlib", "flax", "jaxdistill")
-    return {"device": device_name()} | {name: found[name] for name in names}
-
-
 def to_bytes(parcel: Parcel) -> bytes:
     """The file of a parcel: a compressed npz."""
     file = io.BytesIO()
     np.savez_compressed(file, **shipping.to_arrays(parcel))  # type: ignore[arg-type]
     return file.getvalue()
-
-
-def read_parcel(data: bytes, said: str) -> Parcel:
-    """The parcel in the bytes of a file."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return shipping.from_arrays(dict(stored), said)
-
-
-def load_parcel(file: Path) -> Parcel:
-    """The parcel in a file; `InputError` for a damaged one or one of another kind."""
-    parcel = shipping.from_arrays(load_npz(file), str(file))
-    try:
-        shipping.network_of(parcel.net)
-    except InputError as error:
-        raise InputError(f"{file} names a network unknown here: {error}") from error
-    return parcel
 
 
 def judged(source: Source, learned: Params, regenerated: Params) -> dict[str, Any]:
@@ -178,21 +136,6 @@ def judged(source: Source, learned: Params, regenerated: Params) -> dict[str, An
     return {"scores": dict(zip(ROWS, found, strict=True)), "agreement": float(alike)}
 
 
-def require_match(
-    found: shipping.Match, parcel: Parcel, here: Mapping[str, str], file: Path
-) -> None:
-    """`InputError` by how much the answers differ, and where both sides ran."""
-    if found.passes(parcel.tolerance):
-        return
-    classes = "the same" if found.same_classes else "other"
-    raise InputError(
-        f"{file} gives another network here: its logits on the probe differ by "
-        f"{found.apart:.2g} of the largest (allowed: {parcel.tolerance:g}) with "
-        f"{classes} classes, sent from {side(parcel.made)}, regenerated on "
-        f"{side(here)}: use the sender's device and versions, or ask for a new parcel"
-    )
-
-
 def _require_finite(parcel: Parcel, pixels: str) -> None:
     if not np.isfinite(parcel.expected).all():
         raise InputError(
@@ -203,12 +146,13 @@ def _require_finite(parcel: Parcel, pixels: str) -> None:
 
 def _require_fixed(config: Mapping[str, Any], workdir: Path) -> None:
     """`InputError` unless one start and one set make the network."""
-    start = config["soft_label"]["start"]
-    if config["method"] != "soft_label" or start != "fixed":
+    method = config["method"]
+    start = config.get("soft_label", {}).get("start")
+    if method != "soft_label" or start != "fixed":
+        named = f" and soft_label.start={start}" if start else ""
         raise InputError(
-            f"--workdir={workdir} was distilled with method={config['method']} and "
-            f"soft_label.start={start}, which makes no one network: compress needs "
-            "soft_label from a fixed start"
+            f"--workdir={workdir} was distilled with method={method}{named}, which "
+            "makes no one network: compress needs soft_label from a fixed start"
         )
     if config["data"].get("zca"):
         raise InputError(

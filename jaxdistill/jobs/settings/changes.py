@@ -1,0 +1,83 @@
+"""What a config file is written with: changes, small versions, variants.
+
+c = changes()                  # nothing yet: every setting has its usual value
+c.data.name = "folder"
+return smoke(c) if mode == "smoke" else c
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill.distillation.distillers import METHODS
+from jaxdistill.jobs.settings.records import root
+from jaxdistill.jobs.settings.resolve import (
+    fill,
+    leaves,
+    nested,
+    override,
+    schema,
+)
+from jaxdistill.settings import Chosen, Section
+
+SMALLEST = {"name": "convnet", "width": 4, "depth": 2}
+
+
+def changes() -> ConfigDict:
+    """No change yet; its sections are there to be written to."""
+    made = _sections(root(next(iter(METHODS))))
+    return config_dict({name: {} for name in METHODS} | made)
+
+
+def variants(methods: dict[str, dict[str, Any]]) -> ConfigDict:
+    """`compare.methods` of values by dotted key: `{"dm": {"distribution.nets": 2}}`."""
+    return config_dict({name: nested(values) for name, values in methods.items()})
+
+
+def smoke(c: ConfigDict) -> ConfigDict:
+    """The same experiment at a size that ends in seconds and shows nothing."""
+    made = c.to_dict()
+    for group, key in (("compare", "methods"), ("study", "sets")):
+        for name, values in made.get(group, {}).get(key, {}).items():
+            made[group][key][name] = _small(override(made, values), within=values)
+    return config_dict(override(made, _small(made)))
+
+
+def _small(config: dict[str, Any], within: Any = None) -> dict[str, Any]:
+    """The small values of a configuration's settings, or of those that stand within."""
+    full = fill(config | {"network": SMALLEST})
+    known = leaves(schema(full), full)
+    small = {key: s.small for key, s, _ in known if s.small is not None}
+    if within is None:
+        return nested(small) | {"network": dict(SMALLEST)}
+    return _replaced(within, small, "")
+
+
+def _replaced(values: dict[str, Any], small: dict[str, Any], at: str) -> dict[str, Any]:
+    made = {}
+    for name, value in values.items():
+        key = f"{at}{name}"
+        if key == "network":
+            made[name] = dict(SMALLEST)
+        elif isinstance(value, dict):
+            made[name] = _replaced(value, small, f"{key}.")
+        else:
+            made[name] = small.get(key, value)
+    return made
+
+
+def _sections(section: Section) -> dict[str, Any]:
+    return {
+        name: _sections(node) if isinstance(node, dict) else {}
+        for name, node in section.items()
+        if isinstance(node, dict | Chosen)
+    }
+
+
+def config_dict(values: dict[str, Any]) -> ConfigDict:
+    """Sections within sections as `ml_collections` has them, in the order given."""
+    # Not sorted: rows come in the order of variants. A rate may be written as 1.
+    made = ConfigDict(type_safe=False, sort_keys=False)
+    for name, value in values.items():
+        made[name] = config_dict(value) if isinstance(value, dict) else value
+    return made
