@@ -9,7 +9,25 @@ from pathlib import Path
 
 import jax
 
+from jaxdistill.errors import InputError
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jaxdistill")
+# Sums that are wrong on CPUs, by a little or by a half, at some sizes and without a
+# word: in both of broadcast arrays on several cores, in 0.10.2 also of products of
+# narrow matrices (jax-ml/jax#39103), where seven axes crash it (#39257).
+UNSOUND = ("0.10.2", "0.11.0")
+
+
+def require_sound_jaxlib() -> None:
+    """`InputError` for a jaxlib whose numbers cannot be trusted."""
+    version = metadata.version("jaxlib")
+    if version in UNSOUND:
+        others = ",".join(f"!={one}" for one in UNSOUND)
+        raise InputError(
+            f"jaxlib {version} computes wrong sums on CPUs, silently and at some sizes "
+            f'alone: pip install "jax{others}" "jaxlib{others}" (0.10.1 on Python '
+            "3.11 and 0.12.0.1 on later ones are right)"
+        )
 
 
 def versions() -> dict[str, str]:
