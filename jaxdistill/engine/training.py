@@ -56,8 +56,7 @@ class Recipe(NamedTuple):
     """How to train; the defaults are the literature's evaluation (Zhao et al. 2021).
 
     `drop_at` is the share of the epochs after which the rate falls to a tenth (1:
-    never).
-    `rho` above 0 asks for flat trajectories, `orthogonal` is their `a`.
+    never). `rho` above 0 asks for flat trajectories, `orthogonal` is their `a`.
     `average` above 0 keeps the moving average of the parameters; its decay a step.
     """
 

@@ -123,6 +123,7 @@ def importance(rate: float) -> Weighting:
     )
 
 
+#: By name, as `jaxdistill.WEIGHTINGS["pruning"](share=0.1)`.
 WEIGHTINGS: dict[str, Callable[..., Weighting]] = {
     "uniform": uniform,
     "pruning": pruning,
