@@ -16,8 +16,7 @@ Logits = Float[Array, "n k"]
 
 
 class Network(NamedTuple):
-    """A network is two functions, a third for its features, and the name it is known
-    by.
+    """A network is two functions, a third for its features, and its name.
 
     `name` spells out every choice that shapes the parameters, so that two networks with
     equal names can exchange them.
@@ -38,7 +37,7 @@ class Whitening(NamedTuple):
 
 
 class Standard(NamedTuple):
-    """How stored pixels become network inputs; see `jaxdistill.standard`."""
+    """How stored pixels become network inputs; see `jaxdistill.data.standard`."""
 
     mean: Float[Array, " c"]  # of pixels in [0, 1], over the training split
     std: Float[Array, " c"]
@@ -96,7 +95,8 @@ class Synthetic(NamedTuple):
 
     Images are standardised inputs. Labels are the softmax of `logits`. The learning
     rate to train with is `softplus(raw_lr)`, positive whatever a step does to `raw_lr`:
-    one for any number of epochs, or one for each step of a `jaxdistill.schedule`.
+    one for any number of epochs, or one for each step
+    (`jaxdistill.engine.schedule`).
     """
 
     images: Float[Array, "m h w c"]
@@ -127,8 +127,7 @@ class Source(NamedTuple):
 
     `resident(pool)` stays on the device during the run. `feed(step)` is read by the
     host, a pure function of the step whose leaves are split over devices on their first
-    axis.
-    `draw(resident, fed, key)` makes the batch inside the compiled step.
+    axis. `draw(resident, fed, key)` makes the batch inside the compiled step.
     """
 
     resident: Callable[[Pool], PyTree]
@@ -139,9 +138,9 @@ class Source(NamedTuple):
 class Method(NamedTuple):
     """One way to distil: what the inner learners are, what is matched, how they age.
 
-    `init(key) -> inner`
-    `loss(synthetic, inner, batch, key) -> (scalar, Matched)`
-    `advance(inner, residual, synthetic, batch, key) -> inner`
+        init(key) -> inner
+        loss(synthetic, inner, batch, key) -> (scalar, Matched)
+        advance(inner, residual, synthetic, batch, key) -> inner
 
     With `population`, `inner` is a stack of networks that is split over devices on its
     first axis; otherwise every device holds all of it.
@@ -157,12 +156,13 @@ class Method(NamedTuple):
 class Learner(NamedTuple):
     """Anything that the driver can train: experts, distilled sets, students.
 
-    `init(key) -> state`, where `state.step` counts updates.
-    `update(state, resident, fed, key, axis) -> (state, metrics)` is one device's part
-    of one step: `resident` stays on the device, `fed` is this step's slice of what the
-    host supplies, `axis` names the mesh axis for collectives, or is None on one device.
-    `sharded` is a prefix of the state: True where the leading axis is split over
-    devices.
+        init(key) -> state
+        update(state, resident, fed, key, axis) -> (state, metrics)
+
+    `state.step` counts updates. `update` is one device's part of one step: `resident`
+    stays on the device, `fed` is this step's slice of what the host supplies, `axis`
+    names the mesh axis for collectives, or is None on one device. `sharded` is a prefix
+    of the state: True where the leading axis is split over devices.
     """
 
     init: Callable[[PRNGKey], Any]

@@ -12,6 +12,7 @@ from jaxdistill.cli import shipping, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.errors import Diverged, InputError, Stopped
+from jaxdistill.run.environment import require_sound_jaxlib
 
 HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to share.
 
@@ -78,6 +79,7 @@ def main(argv: list[str]) -> int:
         print(HELP)
         return 0 if argv else 2
     try:
+        require_sound_jaxlib()
         return _dispatch(argv[0], argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

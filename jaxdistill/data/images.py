@@ -1,11 +1,13 @@
 """Any picture a hospital sends to bytes: uint8, height x width x 1 or 3.
 
-8 bits             as stored; palettes, CMYK and YCbCr become RGB
-1 bit              0 and 255
-more than 8 bits   255 (p - min) / (max - min) over the picture's own pixels, because
-                   a 16-bit file rarely says how many of its bits are in use
-alpha              laid over black, the background of a film
-EXIF orientation   applied
+    8 bits             as stored; palettes, CMYK and YCbCr become RGB
+    1 bit              0 and 255
+    more than 8 bits   255 (p - min) / (max - min) over the picture's own pixels
+    alpha              laid over black, the background of a film
+    EXIF orientation   applied
+
+A picture's own pixels are its range because a 16-bit file rarely says how many of its
+bits are in use.
 """
 
 import io

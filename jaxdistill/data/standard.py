@@ -1,10 +1,11 @@
 """Bytes to network inputs and back: the only place where anything is normalised.
 
-    z = (bytes / 255 - mean) / std          per channel, statistics of the training
-    split z = (bytes / 255 - centre) W            with ZCA, W = U (L + eps)^(-1/2) U^T
+    z = (bytes / 255 - mean) / std     per channel
+    z = (bytes / 255 - centre) W       with ZCA, W = U (L + eps)^(-1/2) U^T
 
-where U L U^T is the covariance of the flattened training pixels in [0, 1]. ZCA replaces
-the per-channel standardisation, as in the reference programs (Cazenavette et al. 2022).
+with statistics of the training split, U L U^T the covariance of its flattened pixels in
+[0, 1]. ZCA replaces the per-channel standardisation, as in the reference programs
+(Cazenavette et al. 2022).
 """
 
 import jax.numpy as jnp

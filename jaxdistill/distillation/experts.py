@@ -140,7 +140,7 @@ def expert_labelled(
 ) -> Synthetic:
     """The set with the labels that all experts give its images at their last epoch.
 
-    logits = mean over experts of log softmax(f(image; theta_T))
+        logits = mean over experts of log softmax(f(image; theta_T))
 
     So begin the labels of Guo et al. (2024, DATM, arXiv:2310.05773), on real images and
     from the experts that are right; where an image is a mean, none is. A mosaic has the

@@ -17,9 +17,10 @@ and `unroll` returns theta_N, differentiable with respect to `params`, `data` an
 The sweep goes back through the steps by hand. With v the adjoint of theta_{t+1}, plain
 SGD gives (Pearlmutter 1994 for the product, Maclaurin et al. 2015 for the sweep)
 
-    h(theta, data) = <grad_theta loss(theta, data), v>         a scalar: one jvp of the
-    loss d rate_t = -h        d data += -rate_t dh/d data        v <- v - rate_t dh/d
-    theta
+    h(theta, data) = <grad_theta loss(theta, data), v>    a scalar: one jvp of the loss
+    d rate_t = -h
+    d data  += -rate_t dh/d data
+    v       <- v - rate_t dh/d theta
 
 so that the only second-order object is the gradient of a forward derivative. Any other
 inner optimiser is element-wise: its own vjp gives u, the adjoint of g_t, and h is taken

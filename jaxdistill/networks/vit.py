@@ -1,6 +1,9 @@
 """ViT-Ti (Dosovitskiy et al. 2021; Touvron et al. 2021), patches by image size.
 
-x <- x + attention(norm(x));  x <- x + mlp(norm(x));  features = norm(x)[class token]
+    block(x) = y + mlp(norm(y)),  y = x + attention(norm(x))
+    features = norm(x)[class token]
+
+where x are the patches and the class token, with learned places, after all blocks.
 """
 
 import math

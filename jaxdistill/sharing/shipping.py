@@ -5,10 +5,11 @@ arXiv:1811.10959; as compression of models Li et al. 2022, arXiv:2209.14635.
     theta_t = theta_{t-1} - rate_t grad CE(f(X_t; theta_{t-1}), softmax(Y_t))
 
 From a fixed start the network is a function of the seed, the images X, the labels Y and
-the rates alone (`jaxdistill.schedule`): a `Parcel` holds those, and the receiver takes
-the T steps. A reconstruction: what the papers ship is not known in full. Pixels may
-travel in fewer bits (`jaxdistill.packing`); the network is the one of the pixels that
-travel. A receiver knows it by its logits on a probe, noise that a seed makes.
+the rates alone (`jaxdistill.engine.schedule`): a `Parcel` holds those, and the receiver
+takes the T steps. A reconstruction: what the papers ship is not known in full. Pixels
+may travel in fewer bits (`jaxdistill.sharing.packing`); the network is the one of the
+pixels that travel. A receiver knows it by its logits on a probe, noise that a seed
+makes.
 """
 
 import hashlib

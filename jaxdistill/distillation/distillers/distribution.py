@@ -4,8 +4,8 @@
 
 with f the features of a network that was never trained, drawn anew at every step.
 
-    repeat: theta ~ init;  move the images by the gradient of L, w the same on both
-    sides
+    repeat: theta ~ init
+            move the images by the gradient of L, w the same on both sides
 
 The cheapest of the methods: no inner training, no second derivative. It is weak at one
 image per class, where the mean of a class is all that it can show.

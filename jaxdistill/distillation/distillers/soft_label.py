@@ -6,7 +6,7 @@ gastric X-rays by Li et al. 2022, arXiv:2209.14635.
     theta_t = theta_{t-1} - rate_t grad CE(f(X_s; theta_{t-1}), Y_s)
 
 with images X, labels Y and all T = epochs x steps rates learned
-(`jaxdistill.schedule`).
+(`jaxdistill.engine.schedule`).
 
     repeat: theta_0 = the fixed start | a fresh network | one of a pool of ages
             T inner steps on the set;  move images, labels, rates by the gradient of L

@@ -134,6 +134,7 @@ def importance(rate: Annotated[Rate, "at which the weights learn"]) -> Weighting
     )
 
 
+#: By name, as `jaxdistill.WEIGHTINGS["pruning"](share=0.1)`.
 WEIGHTINGS: dict[str, Callable[..., Weighting]] = {
     "uniform": uniform,
     "pruning": pruning,

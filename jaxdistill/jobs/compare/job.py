@@ -1,10 +1,12 @@
 """The compare verb: many ways to make a small set, judged alike, in one table.
 
-workdir/
-  cells/VARIANT_ipcK_seedS/   a run each, its scores in eval/, or failed.json
-  coresets/                   what chooses them, their indices, their scores
-  experts/                    for all cells of equal expert settings
-  table.csv table.md figures/comparison.png summary.json
+    workdir/
+      cells/VARIANT_ipcK_seedS/   a run each, its scores in eval/, or failed.json
+      coresets/                   what chooses them, their indices, their scores
+      experts/                    for all cells of equal expert settings
+      table.csv table.md figures/comparison.png summary.json
+
+What is there is not made again.
 """
 
 import time

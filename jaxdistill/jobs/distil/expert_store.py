@@ -1,8 +1,10 @@
 """Experts on disk: trained in groups that fit in memory, read one snapshot at a time.
 
-folder/config.json            what they were trained with; another config is refused
-folder/group_000/snapshots/   a checkpoint an epoch, an entry an expert
-folder/group_000/checkpoints/ the last exact state, from which a killed run goes on
+    config.json              what they were trained with; another config is refused
+    group_000/snapshots/     a checkpoint an epoch, an entry an expert
+    group_000/checkpoints/   the last exact state, from which a killed run goes on
+
+A folder that holds all of them is read, not trained again.
 """
 
 from collections.abc import Mapping

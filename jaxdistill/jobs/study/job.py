@@ -1,11 +1,11 @@
 """The study verb: does what random real images teach tell what distilled ones will?
 
 A comparison for every data set of `study.sets`, then one line through all of them
-(Li et al. 2024, arXiv:2407.14429; jaxdistill/indicator.py).
+(Li et al. 2024, arXiv:2407.14429; `jaxdistill.evaluation.indicator`).
 
-workdir/
-  sets/NAME/                  a comparison each, see comparing.py
-  points.csv study.json report.md figures/relation.png
+    workdir/
+      sets/NAME/                  a comparison each, as of `compare`
+      points.csv study.json report.md figures/relation.png
 """
 
 import time
