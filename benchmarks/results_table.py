@@ -14,7 +14,15 @@ import re
 import sys
 from pathlib import Path
 
+from jaxdistill.cli.settings_help import settings_table
+from jaxdistill.data.registry import MEDMNIST
+from jaxdistill.data.sources import SOURCES
+from jaxdistill.distillation.distillers import METHODS
+from jaxdistill.distillation.distillers.weighting import WEIGHTINGS
+from jaxdistill.jobs.settings.records import root
 from jaxdistill.jobs.ship.report import told
+from jaxdistill.networks import NETWORKS
+from jaxdistill.settings import section_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -37,6 +45,16 @@ TABLES = {
         "5 images, learned labels, ReLU": "soft_label_mnist_five_relu",
         "10 images, hard labels, ReLU": "soft_label_mnist_hard_relu",
     },
+}
+# By mark: makers chosen by a name, and what leads the keys of their settings.
+ONE = "pathmnist"  # stands for all of MedMNIST
+MAKERS = {
+    "sources": (
+        {k: v for k, v in SOURCES.items() if k == ONE or k not in MEDMNIST},
+        "data.",
+    ),
+    "networks": (NETWORKS, "network."),
+    "weightings": (WEIGHTINGS, "trajectory.weighting."),
 }
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
@@ -66,6 +84,8 @@ def blocks(document: Path) -> dict[str, str]:
 
 def made(name: str) -> str:
     """What belongs between the marks of that name."""
+    if name.startswith("settings_"):
+        return settings(name.removeprefix("settings_"))
     if name in TABLES:
         return table(name)
     if name.endswith("_compress"):
@@ -74,6 +94,31 @@ def made(name: str) -> str:
     if name.endswith("_cpu"):
         return measured(json.loads((RESULTS / f"{name}.json").read_text()))
     return (RESULTS / f"{name}.md").read_text().strip()
+
+
+def settings(name: str) -> str:
+    """Markdown of what is declared: by a method, by every maker of a kind, by a run."""
+    if name in METHODS:
+        return settings_table(section_of(METHODS[name]), f"{name}.")
+    if name in MAKERS:
+        makers, at = MAKERS[name]
+        return "\n\n".join(
+            f"`{maker}`\n\n{settings_table(section_of(makers[maker]), at)}"
+            for maker in makers
+            if section_of(makers[maker])
+        )
+    method = next(iter(METHODS))
+    section = {key: node for key, node in root(method).items() if key != method}
+    flat = {key: node for key, node in section.items() if not isinstance(node, dict)}
+    parts = {key: node for key, node in section.items() if isinstance(node, dict)}
+    parts |= {f"optimizer.{key}": node for key, node in parts["optimizer"].items()}
+    tables = [settings_table(flat, "")]
+    tables += [
+        settings_table(part, f"{key}.")
+        for key, part in parts.items()
+        if isinstance(part, dict)
+    ]
+    return "\n\n".join(tables)
 
 
 def measured(record: dict) -> str:

@@ -89,6 +89,8 @@ class Each(NamedTuple):
 class Filled:
     """Text that is not empty."""
 
+    brief = "not empty"
+
     def holds(self, value: Any) -> bool:
         """Whether there is something."""
         return bool(str(value).strip())

@@ -21,7 +21,6 @@ from jaxdistill.networks.layers import (
     GreyPadding,
     Norm,
     NormSetting,
-    PoolingSetting,
     flatten,
     max_pool,
 )
@@ -144,7 +143,7 @@ def lenet(
     conv: ConvSetting = "auto",
     start: Annotated[str, OneOf(STARTS), "how layers start"] = "torch",
     activation: ActivationSetting = "relu",
-    pooling: Annotated[PoolingSetting, OneOf(LENET_POOLINGS)] = "max",
+    pooling: Annotated[str, OneOf(LENET_POOLINGS), "of 2 x 2 pixels"] = "max",
 ) -> Network:
     """LeNet; `InputError` for images it cannot take.
 

@@ -90,7 +90,7 @@ def characteristic_matching(
     classes: int,
     batch_real: Annotated[Many, "real images of every class", Small(2)] = 1024,
     frequencies: Annotated[Many, "at which functions are compared", Small(16)] = 4096,
-    nets: Annotated[Many, "experts on their way, a step"] = 1,
+    nets: Annotated[Many, "experts a step, each on its way"] = 1,
     amplitude: Annotated[Weight, "weight of the amplitudes' difference"] = 0.5,
     phase: Annotated[Weight, "weight of the phases' difference"] = 0.5,
     calibration: Annotated[Weight, "weight of the experts' cross-entropy"] = 1.0,

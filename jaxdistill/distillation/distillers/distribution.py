@@ -46,7 +46,7 @@ def distribution_matching(
     *,
     classes: int,
     batch_real: Annotated[Many, "real images of every class", Small(2)] = 256,
-    nets: Annotated[Many, "untrained networks a step"] = 1,
+    nets: Annotated[Many, "networks a step; a multiple of the devices"] = 1,
     distance: Annotated[str, OneOf(OF_FEATURES), "of features"] = "mean",
     policy: tuple[str, ...] = (),
     population: str = "auto",

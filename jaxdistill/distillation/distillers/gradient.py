@@ -83,7 +83,7 @@ def gradient_matching(
         CountOrZero, "epochs of networks between matches; 0: by ipc, as DC", Small(2)
     ] = 0,
     batch_real: Annotated[Many, "real images of every class", Small(2)] = 256,
-    nets: Annotated[Many, "networks matched at once"] = 1,
+    nets: Annotated[Many, "networks a step; a multiple of the devices"] = 1,
     net_lr: Annotated[Rate, "rate of networks between matches"] = 0.01,
     net_batch: Annotated[Many, "images a step of theirs"] = 256,
     distance: Annotated[str, OneOf(OF_GRADIENTS), "of gradients"] = "layers_cosine",

@@ -86,13 +86,13 @@ def kernel_regression(
     *,
     classes: int,
     batch_real: Annotated[Many, "real images a step", Small(8)] = 1024,
-    nets: Annotated[Many, "networks of the pool used a step"] = 1,
+    nets: Annotated[Many, "of the pool, a step; a multiple of the devices"] = 1,
     pool: Annotated[Many, "networks kept, a multiple of nets", Small(2)] = 10,
     max_age: Annotated[CountOrZero, "steps before a fresh network", Small(3)] = 100,
     features: Annotated[
         str, OneOf(("last", "tangent")), "last as FRePo, tangent as RCIG"
     ] = "last",
-    ridge: Annotated[Positive, "of the regression, of the mean of its trace"] = 1e-6,
+    ridge: Annotated[Positive, "in mean squared lengths of the features"] = 1e-6,
     iterations: Annotated[Count, "of the solver for tangents"] = 20,
     net_lr: Annotated[Rate, "rate of the networks in the pool"] = 3e-4,
     flips: Annotated[bool, "add every image's mirror image to the set"] = False,

@@ -83,7 +83,7 @@ def soft_label(
     *,
     classes: int,
     batch_real: Annotated[Many, "real images of every class", Small(2)] = 100,
-    nets: Annotated[Many, "networks trained on the set a step"] = 1,
+    nets: Annotated[Many, "networks a step; a multiple of the devices"] = 1,
     start: Annotated[str, OneOf(STARTS), "of these networks"] = "random",
     max_age: Annotated[Many, "passes over the set of a network in the pool"] = 10,
     inner: Annotated[str, OneOf(INNERS), "optimiser of the inner steps"] = "sgd",

@@ -88,7 +88,9 @@ def trajectory_matching(
         CountOrZero, "T+: bound once grown; 0: what the experts hold", Small(1)
     ] = 0,
     grown_at: Annotated[CountOrZero, "outer step at which the bound is T+"] = 0,
-    segments: Annotated[Many, "pieces of trajectories a step", Small(1)] = 1,
+    segments: Annotated[
+        Many, "of trajectories, a step; a multiple of the devices", Small(1)
+    ] = 1,
     batch: Annotated[ManyOrNone, "images an inner step; 0: all", Small(0)] = 0,
     momentum: Annotated[Decay, "of the inner steps"] = 0.0,
     gradient: Annotated[str, OneOf(GRADIENTS), "way through the inner steps"] = "sweep",
