@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdistill.distillation.distillers import characteristic, kernel, trajectory
+from jaxdistill.distillation.distillers import (
+    characteristic,
+    kernel,
+    segments,
+    trajectory,
+)
 from jaxdistill.distillation.distillers.distribution import distribution_matching
 from jaxdistill.distillation.distillers.gradient import gradient_matching
 from jaxdistill.distillation.distillers.soft_label import soft_label
@@ -179,7 +184,7 @@ def trajectory_case() -> Case:
 
     def batch(problem):
         start, target = _stacked(problem.params), _stacked(problem.target)
-        return trajectory.Segment(start, start, target, jnp.zeros(1, jnp.int32))
+        return segments.Segment(start, start, target, jnp.zeros(1, jnp.int32))
 
     return Case(make, batch, ("images", "raw_lr"))
 

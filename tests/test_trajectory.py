@@ -18,10 +18,12 @@ from helpers import (
 from scipy.special import softmax
 
 from jaxdistill.distillation.distill import distilling, outer_optimiser
-from jaxdistill.distillation.distillers.trajectory import (
+from jaxdistill.distillation.distillers.segments import (
     Segment,
     StartRange,
     draw_segments,
+)
+from jaxdistill.distillation.distillers.trajectory import (
     schedule,
     shape_term,
     trajectory_matching,

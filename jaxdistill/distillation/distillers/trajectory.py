@@ -19,14 +19,19 @@ not divide waits for the next shuffle); validation, not test, chooses the iterat
 """
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxdistill.augment.siamese import augment_each
+from jaxdistill.distillation.distillers.segments import (
+    Segment,
+    StartRange,
+    draw_segments,
+    require_range,
+)
 from jaxdistill.distillation.distillers.weighting import WEIGHTINGS, Weighting, uniform
 from jaxdistill.distillation.experts import Experts
 from jaxdistill.engine.losses import soft_cross_entropy
@@ -47,30 +52,6 @@ from jaxdistill.types import (
     Source,
     Synthetic,
 )
-
-
-class Segment(NamedTuple):
-    """Pieces of expert trajectories, stacked; `id` counts them over the whole run."""
-
-    start: Params
-    middle: Params
-    target: Params
-    id: Int[Array, " s"]
-
-
-class StartRange(NamedTuple):
-    """Start epochs `low <= t < high(step)`; `high` grows from `first` to `last`."""
-
-    low: int
-    first: int
-    last: int
-    grown_at: int = 0
-
-    def high(self, step: int) -> int:
-        """The exclusive bound on the start epoch at one outer step."""
-        if step >= self.grown_at:
-            return self.last
-        return self.first + (self.last - self.first) * step // self.grown_at
 
 
 @declared("trajectory")
@@ -112,7 +93,7 @@ def trajectory_matching(
     experts.require_network(network)
     start_max = start_max or max(1, experts.epochs - expert_epochs + 1)
     starts = StartRange(start_min, start_first or start_max, start_max, grown_at)
-    _require_range(starts, expert_epochs, experts.epochs)
+    require_range(starts, expert_epochs, experts.epochs)
     weighting = weighting or uniform()
     if shape_weight and momentum:
         raise InputError(
@@ -201,33 +182,6 @@ def shape_term(student: tuple, teacher: tuple) -> Scalar:
     return jnp.mean(jnp.where(size < 1, 0.5 * difference**2, size - 0.5))
 
 
-def draw_segments(
-    experts: Experts,
-    starts: StartRange,
-    span: int,
-    at: tuple[int, int],
-    count: int,
-) -> Segment:
-    """The segments of one outer step, a pure function of `at = (seed, step)`.
-
-    Experts are taken in turn from a list that is shuffled anew after each pass.
-    """
-    seed, step = at
-    rng = np.random.default_rng((seed, 1, step))
-    epochs = rng.integers(starts.low, starts.high(step), size=count)
-    numbers = step * count + np.arange(count)
-    chosen = [_in_turn(experts.count, seed, int(n)) for n in numbers]
-    pairs = list(zip(chosen, map(int, epochs), strict=True))
-
-    def read(offset: int) -> Params:
-        parts = [experts.read(e, t + offset) for e, t in pairs]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
-
-    start, target = read(0), read(span)
-    middle = read(span // 2) if span > 1 else start
-    return Segment(start, middle, target, jnp.asarray(numbers, jnp.int32))
-
-
 def _student(
     network: Network, policy, inner: Inner, gradient: str, halfway: bool
 ) -> Callable:
@@ -271,26 +225,6 @@ def _divided(inputs: tuple, part: int) -> tuple:
     shape = (steps, batch // part, part)
     places = jnp.broadcast_to(jnp.arange(batch), rows.shape).reshape(shape)
     return rows.reshape(shape), places, jnp.repeat(keys[:, None], shape[1], axis=1)
-
-
-def _in_turn(count: int, seed: int, number: int) -> int:
-    order = np.random.default_rng((seed, 2, number // count)).permutation(count)
-    return int(order[number % count])
-
-
-def _require_range(starts: StartRange, span: int, epochs: int) -> None:
-    if not starts.low < min(starts.first, starts.last):
-        raise InputError(
-            f"trajectory.start_min={starts.low} must be below "
-            f"trajectory.start_first={starts.first} and "
-            f"trajectory.start_max={starts.last}: widen the range"
-        )
-    if starts.last - 1 + span > epochs:
-        raise InputError(
-            f"trajectory.start_max={starts.last} with trajectory.expert_epochs={span} "
-            f"reaches epoch {starts.last - 1 + span}, but experts hold 0 to {epochs}: "
-            "lower one of them or raise experts.epochs"
-        )
 
 
 def _squared(a: Params, b: Params) -> Params:
