@@ -1,6 +1,7 @@
 """Who may import what: imports go one way, and heavy ones wait until used."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ def room(path: Path) -> str:
     return ".".join(parts[: 2 if parts[0] == "jobs" else 1])
 
 
+@functools.cache
 def imports(path: Path, anywhere: bool = True) -> set[str]:
     """Full names of what a file imports, in functions too or only at its top."""
     tree = ast.parse(path.read_text())
@@ -121,7 +123,7 @@ def test_no_file_is_imported_by_what_it_imports():
         if p.name != "__init__.py"
     }
     below = {
-        module: {m for m in modules for name in imports(path) if within(name, m)}
+        module: {m for m in modules if any(within(n, m) for n in imports(path))}
         for module, path in modules.items()
     }
     while free := [m for m, known in below.items() if not known & set(below)]:
