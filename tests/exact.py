@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sweep import CLASSES
 
-from jaxdistill.distillation.distillers.distribution import WIDTHS
+from jaxdistill.distillation.distillers.distances import WIDTHS
 
 RIDGE = 0.5
 MEAN, STD = 0.4, 0.2

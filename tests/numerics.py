@@ -18,8 +18,11 @@ from sweep import CLASSES, Case, labelled, normal, shares, stored, swept
 
 from jaxdistill.data.standard import standardise
 from jaxdistill.distillation.distillers.characteristic import discrepancy, unit_rows
-from jaxdistill.distillation.distillers.distribution import mean_distance, mmd
-from jaxdistill.distillation.distillers.gradient import layers_cosine
+from jaxdistill.distillation.distillers.distances import (
+    layers_cosine,
+    mean_distance,
+    mmd,
+)
 from jaxdistill.distillation.distillers.kernel import regress, squared_error
 from jaxdistill.distillation.distillers.trajectory import shape_term
 from jaxdistill.engine.losses import soft_cross_entropy
