@@ -5,8 +5,9 @@
 
 Marks, <!-- NAME --> and <!-- /NAME -->, hold the table of NAME.md; those of `TABLES`
 hold a block per summary, those that end in _compress what a parcel's report says, those
-that end in _cpu the rows of a benchmark. No figure is typed: a test compares the
-documents with what this makes.
+that end in _cpu the rows of a benchmark, those that end in _made no table. All end with
+what it was made with. No figure is typed: a test compares the documents with what this
+makes.
 """
 
 import json
@@ -67,7 +68,7 @@ def table(name: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     for title, file in TABLES[name].items():
-        summary = json.loads((RESULTS / f"{file}.json").read_text())
+        summary = _kept(file)
         for row in ROWS:
             cells = [_cell(summary[row][column]) for column in COLUMNS]
             images = f"{summary['protocol'][row]['images']:,}"
@@ -87,13 +88,43 @@ def made(name: str) -> str:
     if name.startswith("settings_"):
         return settings(name.removeprefix("settings_"))
     if name in TABLES:
-        return table(name)
-    if name.endswith("_compress"):
-        report = json.loads((RESULTS / f"{name}.json").read_text())
-        return told(report, tuple(report["class_names"]))
+        return f"{table(name)}\n\n{origins(TABLES[name])}"
     if name.endswith("_cpu"):
-        return measured(json.loads((RESULTS / f"{name}.json").read_text()))
-    return (RESULTS / f"{name}.md").read_text().strip()
+        return measured(_kept(name))
+    if name.endswith("_made"):
+        return origins({"": name.removesuffix("_made")})
+    if name.endswith("_compress"):
+        report = _kept(name)
+        text = told(report, tuple(report["class_names"]))
+    else:
+        text = (RESULTS / f"{name}.md").read_text().strip()
+    return f"{text}\n\n{origins({'': name})}"
+
+
+def origins(files: dict[str, str]) -> str:
+    """The jaxlib, the machine and the commit of summaries, by title where they
+    differ.
+    """
+    found: dict[str, list[str]] = {}
+    for title, file in files.items():
+        found.setdefault(_origin(_kept(file)), []).append(title)
+    if len(found) == 1:
+        return f"*{next(iter(found))}*"
+    lines = [f"* {'; '.join(titles)}: {origin}" for origin, titles in found.items()]
+    return "\n".join(lines)
+
+
+def _origin(record: dict) -> str:
+    told = record.get("made", record)  # a parcel's report keeps it apart
+    jaxlib = told.get("versions", told)["jaxlib"]
+    device = told["device"].replace(", 1 cores", ", 1 core")
+    commit, dash, dirty = record.get("git_commit", "").partition("-")
+    at = f"; commit {commit[:7]}{dash}{dirty}" if commit else ""
+    return f"jaxlib {jaxlib}, {device}{at}"
+
+
+def _kept(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def settings(name: str) -> str:

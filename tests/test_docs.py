@@ -34,6 +34,18 @@ def test_documents_show_the_results_that_were_measured():
             assert text == tables.made(name), name
 
 
+def test_predictions_rest_on_the_random_images_of_the_study():
+    """They keep no versions: equal to the last digit, they came of the same ones."""
+    results = ROOT / "benchmarks" / "results"
+    points = json.loads((results / "study.json").read_text())["points"]
+    known = {(p["set"], p["ipc"]): (p["x"], p["x_std"]) for p in points}
+    for file in results.glob("predict_*.json"):
+        told = json.loads(file.read_text())
+        for row in told["rows"]:
+            found = row["random"]["mean"], row["random"]["std"]
+            assert found == known[told["left_out"], row["ipc"]]
+
+
 def test_every_file_that_a_document_names_is_there():
     for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         links = re.findall(r"\]\((?!http)([^)#]+)", document.read_text())
