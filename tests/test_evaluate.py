@@ -124,6 +124,13 @@ def test_a_set_trains_at_its_own_rate_and_real_images_at_the_usual_one():
     assert run(real) == run(real, lr=REAL_LR)
 
 
+def test_a_set_of_fewer_classes_than_the_test_split_is_refused():
+    pool, two = toy_pool(), toy_synthetic()
+    two = two._replace(logits=two.logits[:, :2])
+    with pytest.raises(InputError, match=r"tells 2 classes apart, .* up to 2: eval"):
+        evaluate(two, pool.test, linear_network(), seeds=1, key=KEY)
+
+
 def test_no_seeds_and_no_epochs_are_refused():
     pool, network = toy_pool(), linear_network()
     with pytest.raises(InputError, match="seeds=0"):

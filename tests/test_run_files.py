@@ -189,3 +189,10 @@ def test_npz_cut_anywhere_is_one_sentence(tmp_path):
     path.write_bytes(whole[:200] + b"\x00" * 50 + whole[250:])
     with pytest.raises(InputError, match="damaged"):
         files.load_npz(path)
+
+
+def test_a_folder_where_a_file_must_be_is_told(tmp_path):
+    (tmp_path / "weights.npz").mkdir()
+    with pytest.raises(InputError, match=r"weights\.npz: a folder .*name a file"):
+        files.save_npz(tmp_path / "weights.npz", a=np.zeros(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]

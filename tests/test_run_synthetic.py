@@ -57,6 +57,12 @@ def test_pixels_are_the_images_as_people_see_them(tmp_path):
     [
         ({"logits": None}, "lacks the array 'logits'"),
         ({"logits": np.zeros((5, 3))}, "do not belong together"),
+        ({"raw_lr": np.asarray(np.nan)}, "holds NaN"),
+        ({"raw_lr": np.zeros(3)}, r"a learning rate of shape \(3,\)"),
+        (
+            {"images": np.zeros((0, 8, 8, 1)), "logits": np.zeros((0, 3))},
+            "holds 0 images",
+        ),
         ({"images": np.zeros((6, 8, 8))}, "do not belong together"),
         ({"images": np.full((6, 8, 8, 1), np.nan)}, "NaN or infinite"),
     ],

@@ -56,6 +56,7 @@ def evaluate(
     if seeds < 1:
         raise InputError(f"seeds={seeds} trains no network: set it to 1 or more")
     if isinstance(train_set, Synthetic):
+        _require_classes(train_set, test)
         examples = of_synthetic(train_set, test.standard)
         rate = train_set.lr if lr is None else lr
     else:
@@ -66,6 +67,16 @@ def evaluate(
     probabilities = run(examples, test, rate, jax.random.split(key, seeds))
     labels = np.asarray(test.labels)
     return summarise([scores(p, labels) for p in probabilities])
+
+
+def _require_classes(train_set: Synthetic, test: Split) -> None:
+    """`InputError` for test labels that the set has no class for."""
+    classes, highest = train_set.logits.shape[1], int(np.max(np.asarray(test.labels)))
+    if highest >= classes:
+        raise InputError(
+            f"train_set tells {classes} classes apart, but test has labels up to "
+            f"{highest}: evaluate it on the data it was distilled from"
+        )
 
 
 @lru_cache(maxsize=64)

@@ -31,6 +31,12 @@ _TROUBLES = (
     (errno.ENOTDIR, "Not a directory", "a file stands where a folder must be", _ACCESS),
     (errno.EEXIST, "File exists", "a file stands where a folder must be", _ACCESS),
     (
+        errno.EISDIR,
+        "Is a directory",
+        "a folder stands where a file must be",
+        "name a file",
+    ),
+    (
         errno.EIO,
         "Input/output error",
         "the disk fails",

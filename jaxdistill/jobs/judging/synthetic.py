@@ -54,7 +54,14 @@ def load_synthetic(path: Path) -> SavedSet:
             f"{path} holds images of shape {images.shape} and logits of shape "
             f"{logits.shape}, which do not belong together: distil it again"
         )
-    if not (np.isfinite(images).all() and np.isfinite(logits).all()):
+    rates = arrays["raw_lr"]
+    if not len(images) or (rates.ndim != 0 and (rates.ndim != 2 or not rates.size)):
+        raise InputError(
+            f"{path} holds {len(images)} images and a learning rate of shape "
+            f"{rates.shape}; one image or more are needed, and one rate, or one for "
+            "every epoch and step: distil it again"
+        )
+    if not all(np.isfinite(part).all() for part in (images, logits, rates)):
         raise InputError(f"{path} holds NaN or infinite values: distil it again")
     whitening = None
     if "zca_forward" in arrays:
