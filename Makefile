@@ -5,12 +5,13 @@ BIN = $(VENV)/bin
 RUN ?= runs/quickstart
 WORKERS ?= 2
 
-.PHONY: help quickstart test lint format bench clean
+.PHONY: help quickstart test lint format docs bench clean
 
 help:
 	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"
 	@echo "make test        all tests        make lint    format, lint, types"
 	@echo "make bench       measurements     make format  format the code"
+	@echo "make docs        the site, into build/docs"
 	@echo "PYTHON=python3.13 VENV=.venv-3.13 chooses another interpreter"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -36,6 +37,14 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[dev,docs]"
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
 
 $(VENV)/.peer: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \

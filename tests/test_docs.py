@@ -1,7 +1,9 @@
 """What the documentation says is what the project has."""
 
+import ast
 import importlib.util
 import json
+import pkgutil
 import re
 import runpy
 import types
@@ -15,6 +17,9 @@ from jaxdistill.jobs.settings.resolve import free, leaves, override, resolve, sc
 from jaxdistill.run.workdir import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "jaxdistill"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def results_table():
@@ -46,14 +51,59 @@ def test_predictions_rest_on_the_random_images_of_the_study():
             assert found == known[told["left_out"], row["ipc"]]
 
 
-def test_every_file_that_a_document_names_is_there():
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        links = re.findall(r"\]\((?!http)([^)#]+)", document.read_text())
-        configs = re.findall(r"configs/\w+\.py", document.read_text())
-        for name in links:
-            assert (document.parent / name).exists(), f"{document.name} names {name}"
-        for name in configs:
-            assert (ROOT / name).exists(), f"{document.name} names {name}"
+def read(path):
+    return path.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page):
+    for name in re.findall(r"\]\((?!http|#)([^)#]+)", read(page)):
+        assert (page.parent / name).exists(), name
+    folders = "jaxdistill|configs|benchmarks|docs|tests"
+    for name in re.findall(rf"\b(?:{folders})/[\w/.*]*[\w/]", read(page)):
+        assert any(ROOT.glob(name)), name
+
+
+@pytest.mark.parametrize("path", [*PAGES, *MODULES], ids=lambda path: path.name)
+def test_every_name_of_the_package_that_is_told_exists(path):
+    """In pages and in docstrings, as `jaxdistill.X` or as what an example imports."""
+    text = read(path)
+    if path.suffix == ".py":
+        text = "\n".join(docstrings(path))
+    names = re.findall(r"\bjaxdistill(?:\.[A-Za-z_]\w*)+", text)
+    names += map(".".join, re.findall(r"from (jaxdistill[\w.]*) import (\w+)", text))
+    for name in names:
+        assert pkgutil.resolve_name(name), name
+
+
+def docstrings(path):
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [n for n in ast.walk(ast.parse(read(path))) if isinstance(n, kinds)]
+    return [ast.get_docstring(node) or "" for node in nodes]
+
+
+def test_every_module_of_the_library_has_its_place_in_the_reference():
+    """By its own name, or by its room's, which shows all that lies in it."""
+    text = "".join(map(read, (ROOT / "docs" / "api").glob("*.rst")))
+    told = set(re.findall(r"automodule:: (\S+)", text))
+    rooms = set(re.findall(r"room:: (\S+)", text))
+    for path in MODULES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        apart = ("cli", "jobs", "run")  # of these only what a user of the library calls
+        if path.relative_to(PACKAGE).parts[0] in apart or path.stem == "__init__":
+            continue
+        assert name in told or name.rpartition(".")[0] in rooms, name
+
+
+def test_every_public_name_stands_in_the_reference():
+    """With a link to its home, which the build of the site follows."""
+    told = read(ROOT / "docs" / "api" / "index.md")
+    for node in ast.parse(read(PACKAGE / "__init__.py")).body[1:]:
+        for alias in node.names:
+            home = f"#{node.module}.{alias.name}"
+            if node.module == "jaxdistill":
+                home = f"{alias.name}.rst"
+            assert f"[`jaxdistill.{alias.name}`]({home})" in told
 
 
 def test_the_six_lines_are_calls_that_exist():
