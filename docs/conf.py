@@ -17,12 +17,13 @@ from docutils.statemachine import StringList
 from docutils.utils import new_document
 from myst_parser.parsers.sphinx_ import MystParser
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import nested_parse_with_titles
 
-from jaxdistill.cli.settings_help import settings_table
-from jaxdistill.settings import settings_of
-
 jax.Array.__name__ = "Array"  # not by where JAX keeps it: so jaxtyping writes it too
+
+from jaxdistill.cli.settings_help import settings_table  # noqa: E402
+from jaxdistill.settings import settings_of  # noqa: E402
 
 project = "jaxdistill"
 release = importlib.metadata.version("jaxdistill")
@@ -69,11 +70,13 @@ class Room(SphinxDirective):
 
     def run(self):
         (package,) = self.arguments
+        room = importlib.import_module(package)
+        face = inspect.getsource(room)  # what a room shows to others comes first
+        found = [m.name for m in pkgutil.iter_modules(room.__path__) if not m.ispkg]
         lines = [f".. automodule:: {package}", ""]
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            name = f"{package}.{module.name}"
-            if not module.ispkg:
-                lines += [name, "-" * len(name), "", f".. automodule:: {name}", ""]
+        for module in sorted(found, key=lambda m: (f".{m} import" not in face, m)):
+            name = f"{package}.{module}"
+            lines += [name, "-" * len(name), "", f".. automodule:: {name}", ""]
         section = nodes.section()
         section.document = self.state.document
         nested_parse_with_titles(self.state, StringList(lines, package), section)
@@ -87,21 +90,23 @@ def as_markdown(app, what, name, obj, options, lines):
     lines[:] = [".. markdown::", "", *(f"   {line}" for line in lines), ""]
 
 
-def plain_types(app, obj, bound):
-    """Signatures without what settings declare, which the table shows."""
-    if not _settings(obj):
-        return
-    signature = inspect.signature(obj)
+def plain_types(app, what, name, obj, options, signature, returns):
+    """The signature without what settings declare, which the table shows."""
+    if what not in ("function", "class") or not _settings(obj):
+        return None
+    found = inspect.signature(obj)
     parameters = [
         one.replace(annotation=_plain(one.annotation))
-        for one in signature.parameters.values()
+        for one in found.parameters.values()
     ]
-    obj.__signature__ = signature.replace(parameters=parameters)
+    plain = found.replace(parameters=parameters)
+    shown = {"show_return_annotation": False, "unqualified_typehints": True}
+    return stringify_signature(plain, **shown), returns
 
 
 def _settings(obj):
     try:
-        return getattr(obj, "__declared__", None) or settings_of(obj)
+        return settings_of(obj)
     except (TypeError, ValueError):
         return {}
 
@@ -120,6 +125,6 @@ def skip_bare_fields(app, what, name, obj, skip, options):
 def setup(app):
     app.add_directive("markdown", Markdown)
     app.add_directive("room", Room)
-    app.connect("autodoc-before-process-signature", plain_types)
+    app.connect("autodoc-process-signature", plain_types)
     app.connect("autodoc-process-docstring", as_markdown)
     app.connect("autodoc-skip-member", skip_bare_fields)
