@@ -38,7 +38,7 @@ BRIGHTNESS = 1.0
 SATURATION = 2.0
 CONTRAST = 0.5
 
-# Left and right carry meaning in most medical images, and in digits.
+#: By kind of data. Left and right carry meaning in most medical images, and in digits.
 POLICIES: dict[str, Policy] = {
     "medical": ("color", "crop", "cutout", "scale", "rotate"),
     "digits": ("color", "crop", "cutout", "scale", "rotate"),

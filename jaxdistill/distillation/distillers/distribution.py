@@ -11,8 +11,9 @@ The cheapest of the methods: no inner training, no second derivative. It is weak
 image per class, where the mean of a class is all that it can show.
 
 `distance="mmd"` compares whole distributions instead of means (Gretton et al., JMLR
-2012, lemma 6, biased estimate), with a sum of Gaussian kernels around the median
-heuristic's width, as M3D (Zhang et al., AAAI 2024, arXiv:2312.15927) does with one:
+2012, lemma 6, biased estimate), with the mean of Gaussian kernels of five widths around
+the mean squared distance of real features, as M3D (Zhang et al., AAAI 2024,
+arXiv:2312.15927) does with one:
 
     L_c = mean k(r, r') + mean k(s, s') - 2 mean k(r, s)
 

@@ -1,8 +1,8 @@
 """Which parameters a trajectory must match, and how much: plug-ins of `trajectory`.
 
-Each is a `Weighting`: `init(params)` makes its state, `weights(state, error, start)` a
-weight for every parameter from the squared error of this segment, `advance(state,
-error)` moves the state by the error averaged over the step's segments. Weights carry no
+Each is a `Weighting`: `init(params)` makes its state, `weights(state, error)` a weight
+for every parameter from the squared error of this segment, `advance(state, error)`
+moves the state by the error averaged over the step's segments. Weights carry no
 gradient.
 """
 
