@@ -4,8 +4,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 RUN ?= runs/quickstart
 WORKERS ?= 2
+# What another Python or jaxlib can change: numbers, compilation, files, annotations.
+VERSIONS = $(addprefix tests/test_, numerics.py mesh.py driver.py unroll.py networks.py \
+  run_checkpoint.py run_environment.py run_loop.py settings.py)
 
-.PHONY: help quickstart test lint format docs bench clean
+.PHONY: help versions quickstart test lint format docs bench clean
 
 help:
 	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"
@@ -28,6 +31,9 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+versions: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(VERSIONS) $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
