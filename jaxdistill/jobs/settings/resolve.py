@@ -14,11 +14,13 @@ from typing import Any
 
 from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.errors import InputError, require_name
-from jaxdistill.jobs.settings.records import root
+from jaxdistill.jobs.settings.records import Distillation, root
+from jaxdistill.ranges import OneOf
 from jaxdistill.settings import Chosen, Section, Setting, require_settings, section_of
 
 Changes = Mapping[str, Any]
 Full = dict[str, Any]
+METHOD = Distillation().method
 
 
 def resolve(changes: Changes) -> Full:
@@ -43,7 +45,7 @@ def fill(changes: Changes) -> Full:
 
 def schema(changes: Changes) -> Section:
     """The settings that there are, as these changes choose among them."""
-    section = root(changes.get("method", _usual_method()))
+    section = root(changes.get("method", METHOD))
     return _expanded(section, changes, "")
 
 
@@ -53,7 +55,7 @@ def override(changes: Changes, others: Changes) -> Full:
     Where these choose another method, network or source, what it has not is dropped.
     """
     made = copy.deepcopy(dict(changes))
-    method = others.get("method", made.get("method", _usual_method()))
+    method = others.get("method", made.get("method", METHOD))
     for name in METHODS:
         if name != method and "method" in others:
             made.pop(name, None)
@@ -77,12 +79,8 @@ def free() -> tuple[str, ...]:
     return tuple(key for key, setting, _ in leaves(schema(full), full) if setting.free)
 
 
-def _usual_method() -> str:
-    return "trajectory"
-
-
 def _require_method(changes: Changes) -> None:
-    method = changes.get("method", _usual_method())
+    method = changes.get("method", METHOD)
     require_name("method", method, METHODS)
     for name in METHODS:
         if name != method and _says(changes.get(name, {})):
@@ -106,7 +104,7 @@ def _expanded(section: Section, given: Any, at: str) -> Section:
         here = f"{at}{name}."
         if isinstance(node, Chosen):
             chosen = _chosen(node, below, here)
-            named = Setting(str, node.usual, f"one of {', '.join(node.makers)}")
+            named = Setting(str, node.usual, "which one", (OneOf(node.makers),))
             node = {"name": named, **section_of(node.makers[chosen])}
         made[name] = _expanded(node, below, here) if isinstance(node, dict) else node
     return made
