@@ -2,16 +2,22 @@
 
 import os
 import tempfile
+from importlib.metadata import version
 
-FLAGS = (
-    "--xla_force_host_platform_device_count=4",
-    # Tests compile much and run little: half the compile time, the same results.
-    "--xla_backend_optimization_level=0",
-)
-for flag in FLAGS:
-    if flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+FLAGS = {
+    "--xla_force_host_platform_device_count": "4",
+    # Tests compile much and run little: the compilers are asked to be quick.
+    "--xla_backend_optimization_level": "0",
+    "--xla_cpu_parallel_codegen_split_count": "1",
+}
+if version("jaxlib") < "0.12":  # which has no second emitters, and refuses the flag
+    FLAGS["--xla_cpu_use_fusion_emitters"] = "false"
+given = os.environ.get("XLA_FLAGS", "")
+ours = [f"{flag}={value}" for flag, value in FLAGS.items() if flag not in given]
+os.environ["XLA_FLAGS"] = " ".join([given, *ours]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# jaxlib 0.10 tells of every program that it takes from the compilation cache.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
@@ -25,4 +31,5 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(
     "jax_compilation_cache_dir", tempfile.gettempdir() + "/jaxdistill-xla"
 )
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+# The same programs come again and again: none is compiled twice.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,6 +1,7 @@
 """What holds for every method; another method is another line of `METHODS`."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,8 +27,9 @@ from jaxdistill.distillation.distillers.gradient import gradient_matching
 from jaxdistill.distillation.distillers.kernel import kernel_regression
 from jaxdistill.distillation.distillers.soft_label import soft_label
 from jaxdistill.distillation.distillers.trajectory import trajectory_matching
+from jaxdistill.engine import driver
 from jaxdistill.engine.driver import Plan, iterate
-from jaxdistill.engine.mesh import initialise, make_mesh
+from jaxdistill.engine.mesh import initialise, make_mesh, map_update, shardings
 from jaxdistill.errors import InputError
 from jaxdistill.types import Method, Synthetic
 
@@ -45,12 +47,12 @@ class Case(NamedTuple):
     schedule: tuple[int, ...] = ()
 
 
-def family(make: Callable, *args, shared: dict, **settings) -> tuple[Callable, ...]:
+def family(make: Callable, shared: dict, **settings) -> tuple[Callable, ...]:
     """The method as it is, and as four devices share it."""
     settings = {"classes": CLASSES, "batch_real": 6} | settings
     return (
-        lambda: make(tanh_network(), *args, **settings),
-        lambda: make(tanh_network(), *args, **settings | shared),
+        lambda: make(tanh_network(), **settings),
+        lambda: make(tanh_network(), **settings | shared),
     )
 
 
@@ -67,8 +69,9 @@ METHODS = {
     "distribution": Case(*family(distribution_matching, shared={"nets": 4})),
     "characteristic": Case(
         *family(
-            characteristic_matching,
-            toy_experts(),
+            lambda network, **settings: characteristic_matching(
+                network, toy_experts(), **settings
+            ),
             shared={"nets": 4},
             frequencies=32,
         )
@@ -102,23 +105,38 @@ METHODS = {
 KEY = jax.random.key(8)
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(scope="module", params=METHODS)
 def case(request) -> Case:
-    return METHODS[request.param]
+    """The methods are made once, so that what is compiled for one serves all tests."""
+    small, shared, *more = METHODS[request.param]
+    return Case(functools.cache(small), functools.cache(shared), *more)
 
 
-@pytest.fixture
-def start(case) -> Synthetic:
-    """The toy set in the order of the classes, with the rates the method learns."""
+@pytest.fixture(scope="module", autouse=True)
+def _mapped_once():
+    """Equal learners are compiled once: a restart is another state, not new code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "map_update", functools.cache(map_update))
+        yield
+
+
+def first_set(schedule: tuple[int, ...]) -> Synthetic:
+    """The toy set in the order of the classes, with rates by this schedule."""
     synthetic = toy_synthetic()
     order = np.array([0, 3, 1, 4, 2, 5])
     return synthetic._replace(
         images=synthetic.images[order],
         logits=synthetic.logits[order],
-        raw_lr=jnp.full(case.schedule, synthetic.raw_lr),
+        raw_lr=jnp.full(schedule, synthetic.raw_lr),
     )
 
 
+@pytest.fixture
+def start(case) -> Synthetic:
+    return first_set(case.schedule)
+
+
+@functools.cache
 def problem(method):
     """A state and a batch of the first step."""
     inner = method.init(jax.random.key(0))
@@ -127,11 +145,17 @@ def problem(method):
     return inner, batch
 
 
-def value_and_grad(method, synthetic, compiled=True):
-    inner, batch = problem(method)
-    run = jax.value_and_grad(method.loss, has_aux=True)
-    run = jax.jit(run) if compiled else run
-    return run(synthetic, inner, batch, KEY)
+def op_by_op(method):
+    return jax.value_and_grad(method.loss, has_aux=True)
+
+
+@functools.cache
+def compiled(method):
+    return jax.jit(op_by_op(method))
+
+
+def value_and_grad(method, synthetic, how=compiled):
+    return how(method)(synthetic, *problem(method), KEY)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -184,60 +208,67 @@ def test_the_order_of_the_set_does_not_matter(case, start):
 
 def test_compiled_equals_op_by_op(case, start):
     method = case.small()
-    compiled = value_and_grad(method, start)
     with jax.disable_jit():
-        eager = value_and_grad(method, start, compiled=False)
-    assert_close(compiled, eager, rtol=1e-4, atol=1e-6)
+        eager = value_and_grad(method, start, op_by_op)
+    assert_close(value_and_grad(method, start), eager, rtol=1e-4, atol=1e-6)
 
 
-def states_of(
-    method, first, *, count=1, engine="shard_map", after=0, state=None, stop=2
-):
-    """Every state from `after` to `stop`, on the host, and the last metrics."""
+@functools.cache
+def learner_of(method, schedule):
     optimiser = outer_optimiser(optax.adam(0.05), lr=optax.adam(0.05))
-    learner = distilling(method, first, optimiser, average_decay=0.5)
-    mesh = make_mesh(count)
-    if state is None:
+    return distilling(method, first_set(schedule), optimiser, average_decay=0.5)
+
+
+@functools.cache
+def states_of(method, schedule, count=1, engine="shard_map", after=0):
+    """Every state from `after` to step 5, on the host, and the metrics of each step."""
+    learner, mesh = learner_of(method, schedule), make_mesh(count)
+    if after == 0:
         state = initialise(learner, jax.random.key(0), mesh)
+    else:
+        host = states_of(method, schedule, count, engine)[0][after - 1]
+        state = jax.device_put(host, shardings(learner.sharded, host, mesh))
     run = iterate(
         learner,
         state,
         method.source.resident(toy_pool()),
         method.source.feed,
         KEY,
-        plan=Plan(after, stop),
+        plan=Plan(after, 5),
         mesh=mesh,
         engine=engine,
     )
-    states, metrics = [], {}
-    for _, latest, now in run:
-        states.append(jax.tree.map(np.asarray, latest))
-        metrics = now
+    states, metrics = zip(
+        *(jax.tree.map(np.asarray, (state, metrics)) for _, state, metrics in run),
+        strict=True,
+    )
     return states, metrics
 
 
-def test_any_devices_and_engine_take_the_same_steps(case, start):
+def test_any_devices_and_engine_take_the_same_steps(case):
     method = case.shared()
-    (*_, expected), metrics = states_of(method, start)
+    states, metrics = states_of(method, case.schedule)
     for engine in ("shard_map", "pmap"):
-        (*_, ours), same = states_of(method, start, count=4, engine=engine)
-        assert_close(ours.synthetic, expected.synthetic, rtol=1e-3, atol=1e-4)
-        assert_close(ours.inner, expected.inner, rtol=1e-3, atol=1e-5)
-        assert_close(same, metrics, rtol=1e-3, atol=1e-5)
+        ours, same = states_of(method, case.schedule, count=4, engine=engine)
+        assert_close(ours[1].synthetic, states[1].synthetic, rtol=1e-3, atol=1e-4)
+        assert_close(ours[1].inner, states[1].inner, rtol=1e-3, atol=1e-5)
+        assert_close(same[1], metrics[1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_restart_gives_the_same_bits(case, start, count):
-    method = case.small() if count == 1 else case.shared()
-    states, _ = states_of(method, start, count=count, stop=5)
-    again, _ = states_of(method, start, count=count, state=states[2], after=3, stop=5)
+def test_a_restart_gives_the_same_bits(case, count):
+    method = case.shared()
+    states, _ = states_of(method, case.schedule, count)
+    again, _ = states_of(method, case.schedule, count, after=3)
     assert_same_bits(again[-1], states[-1])
 
 
 def test_a_few_steps_lower_the_loss(case, start):
-    method = case.small()
-    states, _ = states_of(method, start, stop=8)
-    (before, _), _ = value_and_grad(method, start)
+    method = case.shared()
+    loss = jax.jit(
+        lambda synthetic, inner, batch: method.loss(synthetic, inner, batch, KEY)[0]
+    )
+    states, _ = states_of(method, case.schedule)
     learned = jax.tree.map(jnp.asarray, states[-1].synthetic)
-    (after, _), _ = value_and_grad(method, learned)
+    before, after = (loss(s, *problem(method)) for s in (start, learned))
     assert after < before - 0.05 * abs(before)

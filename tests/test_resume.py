@@ -3,8 +3,6 @@
 import random
 import shutil
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +11,43 @@ from tiny import START, arrays, call, finished, lines, spawn, summary
 from jaxdistill.run.checkpoint import Checkpoints
 from jaxdistill.run.snapshots import check_readable, saved_steps
 
-PATIENCE = 240  # seconds that a busy machine may need to compile
+# What a run does, and the signal that it gives itself once it has done that.
+SIGNALLING = """
+import os
+from {module} import {kind}
+do = {kind}.{method}
+
+def then_signal(self, step, *given):
+    do(self, step, *given)
+    if step == {step} and str(self.{place}).endswith({folder!r}):
+        os.kill(os.getpid(), {number})
+
+{kind}.{method} = then_signal
+"""
+SAVING = {
+    "module": "jaxdistill.run.checkpoint",
+    "kind": "Checkpoints",
+    "method": "save",
+    "place": "folder",
+}
+LOGGING = {
+    "module": "jaxdistill.run.writer",
+    "kind": "MetricsWriter",
+    "method": "write_scalars",
+    "place": "path",
+}
 
 
-def wait_for(run: subprocess.Popen, reached) -> None:
-    """Wait until `reached()`, while the run is alive."""
-    end = time.monotonic() + PATIENCE
-    while not reached():
-        assert run.poll() is None, run.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def stop(run: subprocess.Popen, number: signal.Signals) -> str:
-    """Send a signal, wait for the end, return what was said as it ended."""
-    run.send_signal(number)
-    _, told = run.communicate(timeout=PATIENCE)
+def signalled(
+    workdir: Path, act: dict[str, str], folder: str, step: int, number: signal.Signals
+) -> str:
+    """Run until the signal that comes with an act at a step; what was said by then."""
+    code = SIGNALLING.format(**act, folder=folder, step=step, number=int(number))
+    run = spawn("distill", workdir, start=f"{code}\n{START}")
+    _, told = run.communicate()
+    killed = number == signal.SIGKILL
+    assert run.returncode == (-number if killed else 128 + number), told
     return told
-
-
-def logged(workdir: Path, step: int) -> bool:
-    """Whether the run has logged that step."""
-    try:
-        return any(line["step"] >= step for line in lines(workdir))
-    except (FileNotFoundError, ValueError):  # not begun, or a line half seen
-        return False
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:
@@ -77,34 +87,24 @@ def _snapshot(run: Path, epoch: int) -> dict[str, np.ndarray]:
 
 def test_a_run_killed_and_stopped_goes_on_to_the_same_bits(tmp_path):
     reference, workdir = finished(), tmp_path / "run"
-    group = workdir / "experts" / "group_000" / "snapshots"
+    # While experts are trained, as one of their epochs goes to the disk.
+    signalled(workdir, SAVING, "group_000/snapshots", 1, signal.SIGKILL)
 
-    run = spawn("distill", workdir)
-    wait_for(run, lambda: 1 in saved_steps(group))  # while experts are trained
-    stop(run, signal.SIGKILL)
-    assert run.returncode == -signal.SIGKILL
+    told = signalled(workdir, LOGGING, "run/metrics.jsonl", 2, signal.SIGTERM)
+    assert "stopped by SIGTERM after step 2/8, which is saved" in told
+    assert saved_steps(workdir / "checkpoints")[-1] == 2
 
-    run = spawn("distill", workdir)
-    wait_for(run, lambda: logged(workdir, 2))
-    told = stop(run, signal.SIGTERM)
-    assert run.returncode == 128 + signal.SIGTERM, told
-    assert "stopped by SIGTERM after step" in told
-    saved = saved_steps(workdir / "checkpoints")[-1]
-    assert f"after step {saved}/8" in told
-    assert 2 <= saved < 8
-
-    run = spawn("distill", workdir)
-    step = random.choice([saved + 2, 8])
-    wait_for(run, lambda: logged(workdir, step))
-    stop(run, signal.SIGKILL)
-    assert run.returncode == -signal.SIGKILL, f"killed at step {step}"
+    # Between two checkpoints, or after the last step but before its checkpoint.
+    step = random.choice([4, 8])
+    signalled(workdir, LOGGING, "run/metrics.jsonl", step, signal.SIGKILL)
 
     # What a kill in the middle of a write leaves behind is not taken for a file.
     for folder in ("synthetic", "eval", "."):
         (workdir / folder).mkdir(exist_ok=True)
         (workdir / folder / ".full.json.7.tmp").write_text('{"test"')
     torn = workdir / "checkpoints" / "8.orbax-checkpoint-tmp-1"
-    shutil.copytree(workdir / "checkpoints" / "0", torn, dirs_exist_ok=True)
+    whole = workdir / "checkpoints" / str(saved_steps(workdir / "checkpoints")[-1])
+    shutil.copytree(whole, torn, dirs_exist_ok=True)
     with open(workdir / "metrics.jsonl", "a") as file:
         file.write('{"step": 8, "lo')
     assert call("distill", workdir) == 0
@@ -124,7 +124,7 @@ def test_a_disk_that_fills_up_is_told_and_leaves_only_whole_files(tmp_path):
         JAX_ENABLE_COMPILATION_CACHE="false",
         start=f"{limited}; {START}",
     )
-    _, told = run.communicate(timeout=PATIENCE)
+    _, told = run.communicate()
     assert run.returncode == 2, told
     wrong = [line for line in told.splitlines() if line.startswith("error: ")]
     assert len(wrong) == 1

@@ -3,12 +3,18 @@
 import signal
 import threading
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from helpers import toy_learner
 
-from jaxdistill.errors import InputError
+from jaxdistill.engine.mesh import make_mesh
+from jaxdistill.errors import InputError, Stopped
+from jaxdistill.run.loop import Event, Loop, train
 from jaxdistill.run.profile import Profiler, parse_steps
 from jaxdistill.run.signals import StopRequest
+from jaxdistill.run.snapshots import saved_steps
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -42,6 +48,23 @@ def test_a_thread_leaves_handlers_alone():
     thread.start()
     thread.join()
     assert seen == [(False, former)]
+
+
+def test_a_stop_while_an_event_runs_is_saved_as_it_tells(tmp_path):
+    def ask(step, state, writer):
+        if step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    def update(*given):
+        state, metrics = toy_learner().update(*given)
+        return state, metrics | {"loss": metrics["mean"]}
+
+    loop = Loop(tmp_path, 4, jax.random.key(0), make_mesh(1), checkpoint_every=4)
+    learner = toy_learner()._replace(update=update)
+    feed = lambda step: np.ones(8, np.float32)  # noqa: E731
+    with pytest.raises(Stopped, match="by SIGTERM after step 2/4, which is saved"):
+        train(loop, learner, jnp.ones(3), feed, (Event(1, ask),))
+    assert saved_steps(tmp_path / "checkpoints") == [0, 2]
 
 
 def test_profile_steps_are_parsed():

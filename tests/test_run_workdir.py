@@ -19,11 +19,11 @@ CONFIG = {
     "widths": (1, 2),
 }
 HOLDING = """
-import sys, time
+import signal, sys
 from jaxdistill.run.workdir import open_workdir
 held = open_workdir(sys.argv[1], {})
 print("held", flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 

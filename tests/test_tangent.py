@@ -26,7 +26,7 @@ ENOUGH = 400  # iterations to a float64's end
 def problem(network, dtype=jnp.float64):
     """A network, real and synthetic images, and targets."""
     cast = lambda x: jnp.asarray(x, dtype)  # noqa: E731
-    params = jax.tree.map(cast, network.init(jax.random.key(0)))
+    params = jax.tree.map(cast, jax.jit(network.init)(jax.random.key(0)))
     train, synthetic = toy_pool().train, toy_synthetic()
     real = cast(standardise(train.images[:9], train.standard))
     targets = cast(jax.nn.softmax(synthetic.logits) - 1 / CLASSES)
@@ -64,7 +64,8 @@ def test_prediction_and_implicit_gradient_are_those_of_the_dense_problem(make):
         )
         exact = lambda *s: dense(network, params, real, *s)  # noqa: E731
         given = (images, targets)
-        assert_close(jax.jit(iterative)(*given), exact(*given), rtol=1e-4, atol=1e-6)
+        predicted = (jax.jit(way)(*given) for way in (iterative, exact))
+        assert_close(*predicted, rtol=1e-4, atol=1e-6)
         ours, wanted = (
             jax.jit(jax.grad(lambda *s: square(way, *s), (0, 1)))(*given)  # noqa: B023
             for way in (iterative, exact)

@@ -90,16 +90,9 @@ def command(verb: str, workdir: Path, *flags: Any, config: Any = CONFIG) -> list
 
 def call(verb: str, workdir: Path, *flags: Any, config: Any = CONFIG) -> int:
     """Run the tool here on the tiny data; its exit status."""
-    name = "jax_persistent_cache_min_compile_time_secs"
-    least = getattr(jax.config, name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXDISTILL_DATA", str(root() / "data"))
-        # The same small programs come again and again: compile none of them twice.
-        jax.config.update(name, 0.0)
-        try:
-            return main(command(verb, workdir, *flags, config=config))
-        finally:
-            jax.config.update(name, least)
+        return main(command(verb, workdir, *flags, config=config))
 
 
 def spawn(

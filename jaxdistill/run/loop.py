@@ -90,9 +90,9 @@ class _Boundary(NamedTuple):
         """Log, run events, save, stop: in this order, each where it is due."""
         last = self.loop.steps
         log = _due(step, self.loop.log_every, last)
-        save = _due(step, self.loop.checkpoint_every, last) or bool(self.stop)
+        save = _due(step, self.loop.checkpoint_every, last)
         due = [e for e in self.events if _due(step, e.every, last)]
-        if not (log or save or due):
+        if not (log or save or due or self.stop):
             return
         values = self.watch(step, metrics)
         self.pace.rest(step)
@@ -101,9 +101,10 @@ class _Boundary(NamedTuple):
             self.progress.update(step, _shown(values))
         for event in due:
             event.act(step, state, self.writer)
-        if save:
+        stop = bool(self.stop)  # asked once: a stop that is told has been saved
+        if save or stop:
             self.checkpoints.save(step, state, {})
-        if self.stop and step < last:
+        if stop and step < last:
             self.checkpoints.wait()
             told = f"stopped by {self.stop.signal} after {self.loop.unit} {step}/{last}"
             raise Stopped(
