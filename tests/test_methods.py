@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,95 +22,89 @@ from helpers import (
 )
 
 from jaxdistill.distillation.distill import distilling, outer_optimiser
-from jaxdistill.distillation.distillers.characteristic import characteristic_matching
-from jaxdistill.distillation.distillers.distribution import distribution_matching
-from jaxdistill.distillation.distillers.gradient import gradient_matching
-from jaxdistill.distillation.distillers.kernel import kernel_regression
-from jaxdistill.distillation.distillers.soft_label import soft_label
-from jaxdistill.distillation.distillers.trajectory import trajectory_matching
+from jaxdistill.distillation.distillers import METHODS as REGISTRY
 from jaxdistill.engine import driver
 from jaxdistill.engine.driver import Plan, iterate
 from jaxdistill.engine.mesh import initialise, make_mesh, map_update, shardings
 from jaxdistill.errors import InputError
-from jaxdistill.types import Method, Synthetic
+from jaxdistill.types import Method, Network, Synthetic
 
 
 class Case(NamedTuple):
     """A method small enough to run op by op, and one whose batch four devices share.
 
     `order` is a permutation of the set that must not matter: within classes, where the
-    method goes by them. `schedule` is that of the set's rates.
+    method goes by them. `schedule` is that of the set's rates. `whole` methods show a
+    network all classes at once.
     """
 
-    small: Callable[[], Method]
-    shared: Callable[[], Method]
+    method: str
+    settings: dict = {}  # noqa: RUF012
+    shared: dict = {"nets": 4}  # noqa: RUF012
     order: tuple[int, ...] = (1, 0, 3, 2, 5, 4)
     schedule: tuple[int, ...] = ()
+    whole: bool = False
+
+    def make(self, network: Network, **settings) -> Method:
+        """By its line in the registry, given what its signature asks for."""
+        experts = dataclasses.replace(toy_experts(), network=network.name)
+        usual = {"network": network, "experts": experts, "classes": CLASSES}
+        usual |= {"batch_real": 6}
+        factory = REGISTRY[self.method]
+        taken = inspect.signature(factory).parameters
+        at_hand = {name: value for name, value in usual.items() if name in taken}
+        return factory(**at_hand | self.settings | settings)
 
 
-def family(make: Callable, shared: dict, **settings) -> tuple[Callable, ...]:
-    """The method as it is, and as four devices share it."""
-    settings = {"classes": CLASSES, "batch_real": 6} | settings
-    return (
-        lambda: make(tanh_network(), **settings),
-        lambda: make(tanh_network(), **settings | shared),
-    )
-
-
-LOOPS = {"outer_loops": 3, "inner_epochs": 1}
+OLD = {"pool": 4, "max_age": 3, "ridge": 0.1}
 METHODS = {
     "trajectory": Case(
-        lambda: trajectory_matching(tanh_network(), toy_experts(), unroll_steps=2),
-        lambda: trajectory_matching(
-            tanh_network(), toy_experts(), unroll_steps=4, segments=4, batch=3
-        ),
+        "trajectory",
+        {"unroll_steps": 2},
+        {"unroll_steps": 4, "segments": 4, "batch": 3},
         order=(3, 0, 5, 1, 4, 2),
+        whole=True,
     ),
-    "gradient": Case(*family(gradient_matching, shared={"nets": 4}, **LOOPS)),
-    "distribution": Case(*family(distribution_matching, shared={"nets": 4})),
-    "characteristic": Case(
-        *family(
-            lambda network, **settings: characteristic_matching(
-                network, toy_experts(), **settings
-            ),
-            shared={"nets": 4},
-            frequencies=32,
-        )
-    ),
+    "gradient": Case("gradient", {"outer_loops": 3, "inner_epochs": 1}),
+    "distribution": Case("distribution"),
+    "characteristic": Case("characteristic", {"frequencies": 32}),
     "soft_label": Case(
-        *family(soft_label, shared={"nets": 4}),
-        order=(2, 1, 0, 5, 4, 3),
-        schedule=(2, 2),
+        "soft_label", order=(2, 1, 0, 5, 4, 3), schedule=(2, 2), whole=True
     ),
     "soft_label_pool": Case(
-        *family(soft_label, shared={"nets": 4}, start="pool", max_age=3),
+        "soft_label",
+        {"start": "pool", "max_age": 3},
         order=(2, 1, 0, 5, 4, 3),
         schedule=(2, 2),
+        whole=True,
     ),
-    "kernel": Case(
-        *family(kernel_regression, shared={"nets": 4}, pool=4, max_age=3, ridge=0.1),
-        order=(3, 0, 5, 1, 4, 2),
-    ),
+    "kernel": Case("kernel", OLD, order=(3, 0, 5, 1, 4, 2)),
     "kernel_tangent": Case(
-        *family(
-            kernel_regression,
-            shared={"nets": 4},
-            features="tangent",
-            pool=4,
-            max_age=3,
-            ridge=0.1,
-        ),
-        order=(3, 0, 5, 1, 4, 2),
+        "kernel", OLD | {"features": "tangent"}, order=(3, 0, 5, 1, 4, 2)
     ),
 }
 KEY = jax.random.key(8)
 
 
+class Made(NamedTuple):
+    """A case whose methods are made once: what is compiled for one serves all tests."""
+
+    small: Callable[[], Method]
+    shared: Callable[[], Method]
+    order: tuple[int, ...]
+    schedule: tuple[int, ...]
+
+
 @pytest.fixture(scope="module", params=METHODS)
-def case(request) -> Case:
-    """The methods are made once, so that what is compiled for one serves all tests."""
-    small, shared, *more = METHODS[request.param]
-    return Case(functools.cache(small), functools.cache(shared), *more)
+def case(request) -> Made:
+    one, network = METHODS[request.param], tanh_network()
+    small = functools.cache(lambda: one.make(network))
+    shared = functools.cache(lambda: one.make(network, **one.shared))
+    return Made(small, shared, one.order, one.schedule)
+
+
+def test_every_method_of_the_registry_is_here():
+    assert set(REGISTRY) == {one.method for one in METHODS.values()}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -160,28 +155,13 @@ def value_and_grad(method, synthetic, how=compiled):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_batch_norm_is_refused_where_classes_or_parts_are_seen_alone(name):
-    network = tanh_network()._replace(name="tanh,norm=batch")
-    shared = {"classes": CLASSES}
-    experts = dataclasses.replace(toy_experts(), network=network.name)
-    make = {
-        "gradient": lambda: gradient_matching(network, **shared, **LOOPS),
-        "distribution": lambda: distribution_matching(network, **shared),
-        "characteristic": lambda: characteristic_matching(network, experts, **shared),
-        "kernel": lambda: kernel_regression(network, **shared),
-        "kernel_tangent": lambda: kernel_regression(
-            network, **shared, features="tangent"
-        ),
-        "soft_label": lambda: soft_label(network, **shared),
-        "soft_label_pool": lambda: soft_label(network, **shared, start="pool"),
-        "trajectory": lambda: trajectory_matching(network, experts),
-    }[name]
-    if name.startswith(("soft_label", "trajectory")):  # whole batches, all classes
-        make()
+    one, network = METHODS[name], tanh_network()._replace(name="tanh,norm=batch")
+    if one.whole:
+        one.make(network)
         return
-    with pytest.raises(
-        InputError, match=rf"norm=batch .* method={name.split('_')[0]},.* instance"
-    ):
-        make()
+    refused = rf"norm=batch .* method={one.method},.* instance"
+    with pytest.raises(InputError, match=refused):
+        one.make(network)
 
 
 def test_the_loss_is_a_finite_scalar_that_reaches_every_image(case, start):
