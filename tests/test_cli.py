@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import jax
 import pytest
 from tiny import CONFIG, command
 
+from jaxdistill.cli import main as cli
 from jaxdistill.cli.arguments import parse
 from jaxdistill.cli.main import VERBS, main
 from jaxdistill.distillation.distillers import METHODS
@@ -184,3 +186,29 @@ def test_the_exit_status_reaches_the_shell():
     assert done.returncode == 2
     assert done.stderr.startswith("error: 'destill' is not a verb")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "plugin", "used"),
+    [
+        ("0.10.1", "1", False, False),
+        ("0.10.1", "3", False, True),  # silent already
+        ("0.10.1", "1", True, True),  # of an accelerator
+        ("0.12.0.1", "1", False, True),
+    ],
+)
+def test_a_cache_that_prints_at_every_use_is_left(
+    monkeypatch, capsys, version, level, plugin, used
+):
+    before = jax.config.jax_enable_compilation_cache
+    assert jax.config.jax_compilation_cache_dir  # of the tests
+    monkeypatch.setattr(cli.metadata, "version", lambda package: version)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: plugin or None)
+    try:
+        cli.leave_loud_cache()
+        assert jax.config.jax_enable_compilation_cache == used
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+    told = capsys.readouterr().err
+    assert told == "" if used else "set TF_CPP_MIN_LOG_LEVEL=3" in told

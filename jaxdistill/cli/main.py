@@ -1,10 +1,12 @@
 """`jaxdistill VERB`: flags in, one call, a table or a sentence out."""
 
+import importlib.util
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +58,7 @@ def console() -> None:
         sys.stdout.reconfigure(line_buffering=True)
     warnings.showwarning = _warn  # type: ignore[assignment]
     sys.unraisablehook = _not_closed_loops
+    leave_loud_cache()
     try:
         sys.exit(main(sys.argv[1:]))
     except BrokenPipeError:  # who read the lines has had enough of them
@@ -71,6 +74,27 @@ def _not_closed_loops(stray: Any) -> None:
     """
     if str(stray.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(stray)
+
+
+def leave_loud_cache() -> None:
+    """Leave out a compilation cache of which jaxlib 0.10 tells at every use on CPUs.
+
+    It does so in lines of two thousand characters, as long as TF_CPP_MIN_LOG_LEVEL was
+    below 3 when it was imported.
+    """
+    import jax
+
+    used = getattr(jax.config, "jax_compilation_cache_dir", None)
+    loud = metadata.version("jaxlib").startswith("0.10.")
+    loud &= os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") < "3"
+    elsewhere = any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))
+    if used and loud and not elsewhere:
+        jax.config.update("jax_enable_compilation_cache", False)
+        print(
+            "note: the compilation cache is not used, as this jaxlib prints a page at "
+            "every use on a CPU: set TF_CPP_MIN_LOG_LEVEL=3 to use it in silence",
+            file=sys.stderr,
+        )
 
 
 def main(argv: list[str]) -> int:
