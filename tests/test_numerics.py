@@ -25,7 +25,6 @@ def errors():
         env=environment | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
-        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
