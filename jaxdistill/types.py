@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 Params = PyTree
@@ -13,6 +14,8 @@ Scalar = Float[Array, ""]
 PRNGKey = Key[Array, ""]
 Images = Float[Array, "n h w c"]
 Logits = Float[Array, "n k"]
+
+IGNORED = 255  # in a mask: nobody knows, or it does not count
 
 
 class Network(NamedTuple):
@@ -25,6 +28,27 @@ class Network(NamedTuple):
     init: Callable[[PRNGKey], Params]
     apply: Callable[[Params, Images], Logits]
     embed: Callable[[Params, Images], Float[Array, "n d"]]
+    name: str
+
+
+class Segmenter(NamedTuple):
+    """A network that names every pixel: pure functions, and its name.
+
+    Images of any size that its strides divide. `tap(params, images, names)` gives the
+    logits of `apply` and the feature maps of layers by name, any that `layers` lists;
+    `levels` are the two that distillation reads where nothing else is said, one low,
+    one high.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    apply: Callable[[Params, Images], Float[Array, "n h w k"]]
+    tap: Callable[
+        [Params, Images, tuple[str, ...]],
+        tuple[Float[Array, "n h w k"], dict[str, Float[Array, "n h2 w2 c2"]]],
+    ]
+    layers: tuple[str, ...]
+    levels: tuple[str, str]
+    stride: int  # that image sides must be multiples of
     name: str
 
 
@@ -88,6 +112,61 @@ class Pool:
     def standard(self) -> Standard:
         """The standardisation that all splits share."""
         return self.train.standard
+
+
+class Slices(NamedTuple):
+    """Slices of volumes and their masks on the device: what segmenters learn from."""
+
+    images: Float[Array, "n h w c"]  # inputs already: normalised by volume
+    masks: UInt8[Array, "n h w"]  # a class each pixel, or `IGNORED`
+    sites: Int[Array, " n"]  # numbered as in `SitePool.sites`
+
+    @property
+    def size(self) -> int:
+        """Number of slices."""
+        return self.masks.shape[0]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's volume on the host, with its mask and where it lies in space.
+
+    A picture is a volume of one slice. `spacing` is that of slices, rows and columns,
+    in mm, or 1 where distances are in pixels. `origin` is what a prediction needs to be
+    written as the file was: see `jaxdistill.data.volumes`.
+    """
+
+    name: str
+    site: str
+    image: Float[np.ndarray, "d h w c"]  # normalised over the volume
+    mask: UInt8[np.ndarray, "d h w"]
+    spacing: tuple[float, float, float]
+    origin: Any = None
+
+
+@dataclass(frozen=True)
+class SitePool:
+    """Cases of several sites, and the names of what their masks hold.
+
+    `class_names[0]` is the background. `skipped` tells of cases that were left out, a
+    sentence each. `mirrored` says whether left and right may be exchanged.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    mirrored: bool = True
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background and all."""
+        return len(self.class_names)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites, in the order of their first cases."""
+        return tuple(dict.fromkeys(case.site for case in self.cases))
 
 
 class Synthetic(NamedTuple):
