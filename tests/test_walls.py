@@ -34,6 +34,7 @@ ROOMS = (
     "engine",
     "evaluation",
     "distillation",
+    "segmentation",
     "sharing",
     "run",
     "jobs.settings",
@@ -48,6 +49,7 @@ ROOMS = (
 APART = {
     "networks": ("data",),
     "distillation": ("networks",),
+    "segmentation": ("networks", "distillation"),
     "run": ("data", "networks", "augment", "evaluation", "distillation", "sharing"),
     "jobs.ship": ("jobs.distil", "jobs.compare", "jobs.study"),
 }

@@ -1,0 +1,1 @@
+"""Segmentation students that learn from teachers, and hold up on sites unseen."""
