@@ -1,7 +1,9 @@
 """Arrays of pixels: any range to bytes, any size and channels to those of a set."""
 
+from typing import Any
+
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from jaxdistill.errors import InputError
@@ -36,3 +38,26 @@ def fit_image(
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(picture).reshape(size, size, channels)
+
+
+def resize_images(
+    images: Float[np.ndarray, "d h w c"], height: int, width: int
+) -> Float[np.ndarray, "d h2 w2 c"]:
+    """Slices at another size, each channel by antialiased bilinear interpolation."""
+    planes = np.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3])
+    made = _resize(planes, height, width, Image.Resampling.BILINEAR)
+    return np.moveaxis(made.reshape(len(images), -1, height, width), 1, -1)
+
+
+def resize_masks(
+    masks: UInt8[np.ndarray, "d h w"], height: int, width: int
+) -> UInt8[np.ndarray, "d h2 w2"]:
+    """Slices of masks at another size, by nearest neighbour."""
+    return _resize(masks, height, width, Image.Resampling.NEAREST)
+
+
+def _resize(planes: np.ndarray, height: int, width: int, how: Any) -> np.ndarray:
+    if planes.shape[1:] == (height, width):
+        return planes
+    size = (width, height)
+    return np.stack([np.asarray(Image.fromarray(p).resize(size, how)) for p in planes])
