@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff
-from PIL import Image
 
+from jaxdistill.data.images import read_labels
 from jaxdistill.data.pixels import resize_images, resize_masks
 from jaxdistill.data.volumes import Origin, read_volume
 from jaxdistill.data.written_masks import write_mask
@@ -156,7 +156,7 @@ def test_classes_get_their_values_back_and_shrunk_masks_their_size(tmp_path):
     assert nib.load(tmp_path / "half.nii").shape == VOXELS.shape
     picture = Origin("a.png", (10, 8), values=(0, 255))
     write_mask(tmp_path / "m.png", np.ones((1, 5, 4), np.uint8), picture)
-    assert (np.asarray(Image.open(tmp_path / "m.png")) == np.full((10, 8), 255)).all()
+    assert (read_labels(tmp_path / "m.png") == np.full((10, 8), 255)).all()
     for path, bad, where in (
         ("m.nii", mask[:2], "2 slices"),
         ("m.mnc", mask, "let it end in"),

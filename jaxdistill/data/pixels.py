@@ -33,11 +33,17 @@ def fit_image(
     Antialiased bilinear (Pillow widens the filter when it shrinks); the aspect ratio is
     not kept. Colour becomes grey by ITU-R 601 luma, grey is repeated to three channels.
     """
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = _picture(pixels, channels)
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(picture).reshape(size, size, channels)
+
+
+def with_channels(
+    pixels: UInt8[np.ndarray, "h w c"], channels: int
+) -> UInt8[np.ndarray, "h w k"]:
+    """Grey by ITU-R 601 luma for one channel; grey is repeated for three."""
+    return np.asarray(_picture(pixels, channels)).reshape(*pixels.shape[:2], channels)
 
 
 def resize_images(
@@ -54,6 +60,11 @@ def resize_masks(
 ) -> UInt8[np.ndarray, "d h2 w2"]:
     """Slices of masks at another size, by nearest neighbour."""
     return _resize(masks, height, width, Image.Resampling.NEAREST)
+
+
+def _picture(pixels: np.ndarray, channels: int) -> Image.Image:
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    return picture.convert("L" if channels == 1 else "RGB")
 
 
 def _resize(planes: np.ndarray, height: int, width: int, how: Any) -> np.ndarray:
