@@ -16,7 +16,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxdistill.data.pixels import stretch
@@ -53,6 +53,45 @@ def read_image(
 
         return read_dicom(data, name)
     return _to_bytes(_decode(data, name), name)
+
+
+def read_labels(
+    source: str | os.PathLike | bytes, name: str = ""
+) -> Int[np.ndarray, "h w"]:
+    """The numbers that a picture of a mask holds, as stored.
+
+    One bit is 0 and 1; a palette of greys is its greys, of colours the numbers of its
+    entries; what lies under alpha counts. Raises `InputError` as `read_image` does, and
+    for colours.
+    """
+    name = name or (
+        f"{len(source)} bytes" if isinstance(source, bytes) else f"{source}"
+    )
+    data = source if isinstance(source, bytes) else _read_bytes(source)
+    if not data or is_dicom(data):
+        return read_image(data, name)[..., 0].astype(np.int64)
+    picture = _decode(data, name)
+    if picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith(DEEP_MODES):
+        values = np.asarray(picture)
+        return _whole(values[..., 0] if values.ndim == 3 else values, name)
+    colours = np.asarray(picture.convert("RGB")).astype(np.int64)
+    if (colours == colours[..., :1]).all():
+        return colours[..., 0]
+    if picture.mode == "P":
+        return np.asarray(picture).astype(np.int64)
+    raise InputError(
+        f"{name} is a mask in colours; a mask holds one number each pixel: save it as "
+        "a grey or palette PNG"
+    )
+
+
+def _whole(values: np.ndarray, name: str) -> Int[np.ndarray, "h w"]:
+    if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+        raise InputError(
+            f"{name} is a mask with fractions; a mask holds whole numbers: save the "
+            "numbers of classes"
+        )
+    return values.astype(np.int64)
 
 
 def is_dicom(head: bytes) -> bool:

@@ -23,15 +23,21 @@ class Tree(NamedTuple):
     folders: frozenset[PurePosixPath]
     read: Callable[[PurePosixPath], bytes]
 
+    @property
+    def files(self) -> tuple[PurePosixPath, ...]:
+        """All files, sorted."""
+        return tuple(sorted(self.images + self.others))
+
     def name(self, file: PurePosixPath) -> str:
         """How a message names a file."""
         return f"{self.path}/{file}"
 
 
-def open_tree(path: str | os.PathLike) -> Tree:
+def open_tree(path: str | os.PathLike, holding: str = "one folder per class") -> Tree:
     """List a folder or a zip; hidden files and the litter of desktops are left out.
 
-    Raises `InputError` when the path does not exist, or is a damaged or locked zip.
+    `holding` tells what it should hold. Raises `InputError` when the path does not
+    exist, or is a damaged or locked zip.
     """
     top = Path(path).expanduser()
     if top.is_dir():
@@ -41,10 +47,10 @@ def open_tree(path: str | os.PathLike) -> Tree:
     if top.is_file():
         raise InputError(
             f"{top} is neither a folder nor a zip: name the folder or .zip that holds "
-            "one folder per class"
+            f"{holding}"
         )
     raise InputError(
-        f"{top} does not exist: name the folder or .zip that holds one folder per class"
+        f"{top} does not exist: name the folder or .zip that holds {holding}"
     )
 
 

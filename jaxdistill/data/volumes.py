@@ -1,0 +1,257 @@
+"""Volumes that nibabel reads, turned so that their slices come first.
+
+    orientation   turned by whole axes to anatomical directions: slices run to the
+                  patient's right, front or head; pictures lie as a radiologist hangs
+                  them, the front or head above and the patient's right on the left
+    slices        along the only axis of one voxel; else along the largest spacing; of
+                  spacings equal within a hundredth, the first of head, front, right
+    spacing       lengths of the affine's columns, in mm
+
+Nothing is resampled, so that a mask finds its way back, see `written_masks`.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from jaxdistill.errors import InputError
+from jaxdistill.ranges import OneOf
+
+INSTALL = 'pip install "jaxdistill[medical]"'
+SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mnc")
+MOST_VOXELS = 2**31
+# How many bytes one byte of a file may stand for; deflate packs 1032 into one.
+PACKED = {".nii": 1, ".mgh": 1, ".gz": 1032, ".mgz": 1032}
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+# Where slices, rows and columns run, in the letters of nibabel's axis codes.
+PLANES = {"axial": "SPL", "coronal": "AIL", "sagittal": "RIP"}
+
+Axis = Annotated[
+    str, OneOf(("auto", *PLANES)), "plane of the slices; auto: across the widest gaps"
+]
+
+
+class Origin(NamedTuple):
+    """Where a case came from: what a mask needs to be written as its image was."""
+
+    file: str
+    shape: tuple[int, ...]  # of the file
+    codes: str = ""  # a value of PLANES; empty for pictures
+    affine: Any = None
+    header: Any = None
+    values: tuple[int, ...] = ()  # that classes have in the file, where not 0, 1, 2 ...
+
+
+class Volume(NamedTuple):
+    """Voxels of one file, their spacing in mm, and where they lie."""
+
+    voxels: Num[np.ndarray, "d h w"]
+    spacing: tuple[float, float, float]
+    affine: Float[np.ndarray, "4 4"]  # of `voxels`, to mm of the scanner
+    origin: Origin
+
+
+def is_volume(name: str | os.PathLike) -> bool:
+    """Whether a file's suffix is that of a volume."""
+    return os.fspath(name).lower().endswith(SUFFIXES)
+
+
+def read_volume(
+    source: str | os.PathLike | bytes,
+    name: str = "",
+    *,
+    axis: Axis = "auto",
+    placed: Any = None,
+) -> Volume:
+    """Voxels of one volume as stored (scaled by its header), given by path or bytes.
+
+    `placed` is an affine to be trusted instead of the file's own. Raises `InputError`
+    naming the file when it is empty, truncated, no volume, of four dimensions, in
+    colour, holds NaN or no slice, or lies nowhere.
+    """
+    name = name or (
+        f"{len(source)} bytes" if isinstance(source, bytes) else f"{source}"
+    )
+    with _on_disk(source, name) as path:
+        image = _open(path, name)
+        _check_header(image, path, name)
+        voxels = _values(image, name)
+    affine = np.array(image.affine if placed is None else placed, np.float64)
+    _check_affine(affine, name)
+    affine[:3] *= MILLIMETRES.get(_unit(image), 1.0) if placed is None else 1.0
+    voxels = voxels.reshape((*voxels.shape, 1, 1, 1)[:3])
+    codes = PLANES[_plane(affine, voxels.shape) if axis == "auto" else axis]
+    turn = turn_of(affine, codes)
+    from nibabel.orientations import apply_orientation, inv_ornt_aff
+
+    turned = affine @ inv_ornt_aff(turn, voxels.shape)
+    rows, columns, slices = (
+        float(n) for n in np.linalg.norm(turned[:3, [1, 2, 0]], axis=0)
+    )
+    return Volume(
+        np.ascontiguousarray(apply_orientation(voxels, turn)),
+        (slices, rows, columns),
+        turned,
+        Origin(name, tuple(image.shape), codes, np.array(image.affine), image.header),
+    )
+
+
+def start_of(affine: np.ndarray) -> np.ndarray:
+    """Where a file's axes run, as nibabel's orientation."""
+    from nibabel.orientations import io_orientation
+
+    return io_orientation(affine)
+
+
+def turn_of(affine: np.ndarray, codes: str) -> np.ndarray:
+    """What turns a file's axes to those that `codes` name."""
+    from nibabel.orientations import axcodes2ornt, ornt_transform
+
+    return ornt_transform(start_of(affine), axcodes2ornt(codes))
+
+
+def by(shape: tuple[int, ...]) -> str:
+    """A shape as messages tell it."""
+    return " x ".join(map(str, shape))
+
+
+@contextlib.contextmanager
+def _on_disk(source: str | os.PathLike | bytes, name: str) -> Iterator[Path]:
+    """A path, made for bytes: nibabel tells kinds of files by their suffixes."""
+    if not isinstance(source, bytes):
+        yield Path(source).expanduser()
+        return
+    lower = name.lower()
+    suffix = ".nii.gz" if lower.endswith(".nii.gz") else Path(lower).suffix
+    with tempfile.TemporaryDirectory(prefix="jaxdistill-") as folder:
+        path = Path(folder) / f"volume{suffix}"
+        path.write_bytes(source)
+        yield path
+
+
+def _open(path: Path, name: str) -> Any:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise InputError(
+            f"{name} is a volume; reading it needs nibabel: {INSTALL}"
+        ) from error
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(
+                f"{name} is empty (0 bytes); a volume must hold voxels: copy it again "
+                "or remove it"
+            )
+        # Not mapped: a file that is truncated later would end the process.
+        return nibabel.load(path, mmap=False)
+    except InputError:
+        raise
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{name} is of a format that needs {error.name}: pip install {error.name}, "
+            "or convert it to .nii.gz"
+        ) from error
+    except Exception as error:  # nibabel raises many kinds on damaged headers
+        raise _unreadable(path, name, error) from error
+
+
+def _unreadable(path: Path, name: str, error: Exception) -> InputError:
+    if isinstance(error, OSError) and error.strerror:
+        return InputError(
+            f"{name} cannot be read ({error.strerror}): check the path and its "
+            "permissions"
+        )
+    if not path.name.lower().endswith(SUFFIXES):
+        return InputError(
+            f"{name} is not a volume of a known format; {', '.join(SUFFIXES)} are "
+            "read: convert or remove it"
+        )
+    return _damaged(name, error)
+
+
+def _damaged(name: str, error: Exception | str) -> InputError:
+    reason = re.sub(r'"?/\S*jaxdistill-\S+', "it", " ".join(str(error).split()))
+    reason = reason[:120] or type(error).__name__
+    return InputError(
+        f"{name} is truncated or damaged ({reason}); the whole volume must be there: "
+        "copy it again or remove it"
+    )
+
+
+def _check_header(image: Any, path: Path, name: str) -> None:
+    """Refuse what the header says before a voxel is read."""
+    shape, kind = tuple(map(int, image.shape)), image.get_data_dtype()
+    if 0 in shape or not shape:
+        raise InputError(
+            f"{name} has shape {by(shape)} and so no voxel; a volume must hold "
+            "slices: export it again or remove it"
+        )
+    if any(n > 1 for n in shape[3:]):
+        raise InputError(
+            f"{name} has {len(shape)} dimensions ({by(shape)}); a case is one volume "
+            "of three: split times or channels into files of their own"
+        )
+    if kind.kind not in "iuf":
+        what = "in colour" if kind.kind == "V" else f"of {kind}"
+        raise InputError(
+            f"{name} is {what}; volumes are grey, a real number each voxel: convert it"
+        )
+    voxels = int(np.prod(shape, dtype=object))
+    most = path.stat().st_size * PACKED.get(path.suffix.lower(), 10**6)
+    if min(shape) < 0 or voxels > MOST_VOXELS:
+        raise InputError(
+            f"{name} declares {by(shape)} voxels; at most {MOST_VOXELS:,} are read, "
+            "as a guard against damaged headers: cut or remove it"
+        )
+    if voxels * kind.itemsize > most:
+        raise _damaged(name, f"its {by(shape)} voxels cannot be in it")
+
+
+def _values(image: Any, name: str) -> np.ndarray:
+    try:
+        with np.errstate(all="ignore"):
+            values = np.asanyarray(image.dataobj)
+            if values.dtype.kind == "f":
+                values = values.astype(np.float32)
+    except Exception as error:  # see _open
+        raise _damaged(name, error) from error
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{name} holds NaN or infinite voxels; every voxel must be a number: "
+            "repair or remove the file"
+        )
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _check_affine(affine: np.ndarray, name: str) -> None:
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    finite = affine.shape == (4, 4) and np.isfinite(affine).all() and sides.all()
+    if not finite or abs(np.linalg.det(affine[:3, :3] / sides)) < 1e-3:
+        raise InputError(
+            f"{name} has an affine that cannot be inverted, so its voxels lie nowhere "
+            "in space: correct the header (sform, qform or pixdim)"
+        )
+
+
+def _unit(image: Any) -> str:
+    try:
+        return image.header.get_xyzt_units()[0]
+    except (AttributeError, KeyError):
+        return "mm"
+
+
+def _plane(affine: np.ndarray, shape: tuple[int, ...]) -> str:
+    towards = start_of(affine)[:, 0].astype(int)  # the file's axes: right, front, head
+    sizes, counts = np.empty(3), np.empty(3, int)
+    sizes[towards], counts[towards] = np.linalg.norm(affine[:3, :3], axis=0), shape
+    names = ("sagittal", "coronal", "axial")
+    if (counts == 1).sum() == 1:
+        return names[int(np.argmin(counts))]
+    return names[int(np.flatnonzero(sizes > 0.99 * sizes.max())[-1])]

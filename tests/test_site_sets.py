@@ -1,0 +1,484 @@
+"""Layouts with sites become one kind of pool; what cannot be used is told."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdistill.data.case_files import normalised
+from jaxdistill.data.images import read_labels
+from jaxdistill.data.labels import as_found, numbered
+from jaxdistill.data.prostate import SITES
+from jaxdistill.data.site_pool import read_table
+from jaxdistill.data.site_simulation import simulate_site
+from jaxdistill.data.site_sources import SITE_SOURCES, load_sites
+from jaxdistill.data.written_masks import write_mask
+from jaxdistill.errors import InputError
+from jaxdistill.settings import settings_of
+from jaxdistill.types import IGNORED
+
+SHARED = Path(os.environ.get("JAXDISTILL_DATA", "-"))
+AFFINE = np.diag([0.5, 0.5, 3.0, 1.0])
+SHAPE = (8, 10, 4)
+
+
+def put(path: Path, voxels: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def scan(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 900, SHAPE).astype(np.int16)
+
+
+def organ(*values: int) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    for number, value in enumerate(values or (1,)):
+        mask[2:5, 3:6, 1 + number] = value
+    return mask
+
+
+def picture(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def zipped(top: Path) -> Path:
+    target = top.parent / f"{top.name}-again.zip"
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(top.rglob("*")):
+            archive.write(path, path.relative_to(top.parent))
+    return target
+
+
+def same(one, two) -> None:
+    assert one.sites == two.sites
+    for a, b in zip(one.cases, two.cases, strict=True):
+        assert (a.name, a.site, a.spacing) == (b.name, b.site, b.spacing)
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.mask, b.mask)
+
+
+@pytest.fixture
+def six(tmp_path) -> Path:
+    """The six-site layout with its traps."""
+    top = tmp_path / "prostate"
+    folders = ("ISBI", "BMC", "HCRUDB", "UCL", "BIDMC", "hk")
+    for number, site in enumerate(folders):
+        for case in (0, 2):
+            mask = "Segmentation" if site == "BMC" else "segmentation"
+            put(top / site / f"Case{case:02}.nii.gz", scan(10 * number + case))
+            zones = organ(1, 2) if site in ("ISBI", "BMC") else organ()
+            put(top / site / f"Case{case:02}_{mask}.nii.gz", zones)
+    return top
+
+
+def test_the_six_sites_with_all_their_traps(six):
+    pool = load_sites("prostate", path=str(six))
+    assert pool.sites == SITES
+    assert [case.name for case in pool.cases[:3]] == [
+        "RUNMC_Case00",
+        "RUNMC_Case02",
+        "BMC_Case00",
+    ]
+    assert pool.class_names == ("background", "prostate")
+    assert all(set(np.unique(case.mask)) == {0, 1} for case in pool.cases)
+    assert pool.cases[0].mask.sum() == 18  # both zones
+    assert pool.cases[0].spacing == (3.0, 0.5, 0.5)
+    assert pool.cases[0].image.mean() == pytest.approx(0, abs=1e-5)
+    assert pool.cases[0].image.std() == pytest.approx(1, abs=1e-5)
+    same(pool, load_sites("prostate", path=str(zipped(six))))
+
+
+def test_a_predicted_mask_goes_back_to_its_file(six, tmp_path):
+    case = load_sites("prostate", path=str(six), size=5).cases[4]
+    assert max(case.mask.shape[1:]) == 5
+    assert case.spacing == (3.0, 1.0, 1.0)
+    case = load_sites("prostate", path=str(six)).cases[4]
+    write_mask(tmp_path / "out.nii.gz", case.mask, case.origin)
+    given = nib.load(six / "HCRUDB" / "Case00_segmentation.nii.gz")
+    written = nib.load(tmp_path / "out.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, given.dataobj)
+    np.testing.assert_array_equal(written.affine, given.affine)
+
+
+def nan_scan() -> np.ndarray:
+    voxels = scan().astype(np.float32)
+    voxels[0, 0, 0] = np.nan
+    return voxels
+
+
+def moved(by: float) -> np.ndarray:
+    affine = AFFINE.copy()
+    affine[0, 3] = by
+    return affine
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+IMAGE, MASK = "UCL/Case02.nii.gz", "UCL/Case02_segmentation.nii.gz"
+FAULTS = {
+    "both must have one shape": lambda top: put(top / MASK, organ()[:, :, :3]),
+    "must share one affine": lambda top: put(top / MASK, organ(), moved(2.0)),
+    "is empty: nothing can be learned": lambda top: put(top / MASK, organ(0)),
+    "NaN": lambda top: put(top / IMAGE, nan_scan()),
+    "4 dimensions": lambda top: put(top / IMAGE, np.stack([scan()] * 2, -1)),
+    "no voxel": lambda top: put(top / IMAGE, scan()[:, :, :0]),
+    "truncated or damaged": lambda top: cut(top / IMAGE),
+    "has no Case02_segmentation": lambda top: (top / MASK).unlink(),
+    "a mask without its image Case02": lambda top: (top / IMAGE).unlink(),
+}
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_a_bad_case_is_told_or_skipped(six, rule):
+    whole = load_sites("prostate", path=str(six))
+    FAULTS[rule](six)
+    with pytest.raises(InputError) as caught:
+        load_sites("prostate", path=str(six))
+    assert rule in str(caught.value)
+    assert "UCL/Case02" in str(caught.value)
+    assert "data.bad_cases='skip'" in str(caught.value)
+    pool = load_sites("prostate", path=str(six), bad_cases="skip")
+    assert {c.name for c in whole.cases} - {c.name for c in pool.cases} == {
+        "UCL_Case02"
+    }
+    assert len(pool.skipped) == 1
+    assert rule in pool.skipped[0]
+
+
+def test_shape_can_be_trusted_where_headers_cannot(six):
+    whole = load_sites("prostate", path=str(six))
+    put(six / MASK, organ(), np.diag([-9.0, 1, 1, 1]))
+    same(whole, load_sites("prostate", path=str(six), geometry="shape"))
+    put(six / MASK, organ()[:, :, :3])
+    with pytest.raises(InputError, match="one shape"):
+        load_sites("prostate", path=str(six), geometry="shape")
+
+
+def test_a_mask_in_another_orientation_of_the_same_place_fits(six):
+    whole = load_sites("prostate", path=str(six))
+    affine = AFFINE @ nib.orientations.inv_ornt_aff(
+        np.array([[0, -1], [1, 1], [2, 1]]), SHAPE
+    )
+    put(six / MASK, organ()[::-1], affine)
+    same(whole, load_sites("prostate", path=str(six)))
+
+
+def test_other_layouts_are_told(six, tmp_path):
+    put(six / "ULC" / "Case00.nii.gz", scan())
+    with pytest.raises(InputError, match=r"did you mean 'UCL'.*site_folders"):
+        load_sites("prostate", path=str(six))
+    with pytest.raises(InputError, match=r"sites RUNMC, BMC"):
+        load_sites("prostate", path=str(tmp_path / "gone"))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="holds no volume"):
+        load_sites("prostate", path=str(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"prostate in .*JAXDISTILL_DATA"):
+        load_sites("prostate", root=str(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"data\.axis='xial'"):
+        load_sites("prostate", path=str(six), axis="xial")
+    with pytest.raises(InputError, match="is no setting"):
+        load_sites("prostate", pth="x")
+
+
+@pytest.fixture
+def tasks(tmp_path) -> Path:
+    top = tmp_path / "Task09"
+    for number in range(4):
+        put(top / "imagesTr" / f"case_{number}_0000.nii.gz", scan(number))
+        put(top / "labelsTr" / f"case_{number}.nii.gz", organ(1, 2))
+    return top
+
+
+def test_both_styles_of_dataset_json(tasks):
+    styles = (
+        {"background": 0, "gland": 1, "zone": 2},
+        {"0": "background", "1": "gland", "2": "zone"},
+    )
+    for labels in styles:
+        (tasks / "dataset.json").write_text(json.dumps({"labels": labels}))
+        pool = load_sites("nnunet", path=str(tasks))
+        assert pool.class_names == ("background", "gland", "zone")
+        assert pool.sites == ("Task09",)
+        assert [case.name for case in pool.cases] == [f"case_{n}" for n in range(4)]
+        assert not pool.mirrored
+    again = load_sites("nnunet", path=str(zipped(tasks)))
+    np.testing.assert_array_equal(again.cases[0].image, pool.cases[0].image)
+    ignoring = {"background": 0, "gland": 1, "ignore": 2}
+    (tasks / "dataset.json").write_text(json.dumps({"labels": ignoring}))
+    pool = load_sites("nnunet", path=str(tasks))
+    assert pool.class_names == ("background", "gland")
+    assert set(np.unique(pool.cases[0].mask)) == {0, 1, IGNORED}
+
+
+def test_labels_that_masks_tell_themselves(tasks, tmp_path):
+    for path in (tasks / "labelsTr").iterdir():
+        put(path, organ(3, 7))
+    pool = load_sites("nnunet", path=str(tasks))
+    assert pool.class_names == ("background", "3", "7")
+    case = pool.cases[0]
+    assert set(np.unique(case.mask)) == {0, 1, 2}
+    write_mask(tmp_path / "out.nii.gz", case.mask, case.origin)
+    np.testing.assert_array_equal(
+        nib.load(tmp_path / "out.nii.gz").dataobj, organ(3, 7)
+    )
+
+
+def test_faults_of_nnunet_sets(tasks):
+    about = tasks / "dataset.json"
+    for text, rule in (
+        ('{"labels": {"background": 0, "gland": 1}}', "label 2, but labels are 0 back"),
+        ('{"labels": {"background": 0, "all": [1, 2]}}', "regions"),
+        ('{"labels": {"a": 1, "b": 1}}', "two labels one number"),
+        ('{"labels": ["a"]}', "does not tell of labels"),
+        ("{", "does not tell of labels"),
+    ):
+        about.write_text(text)
+        with pytest.raises(InputError, match=rule):
+            load_sites("nnunet", path=str(tasks))
+    about.unlink()
+    (tasks / "labelsTr" / "case_3.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"case_3_0000.* no mask case_3 in labelsTr"):
+        load_sites("nnunet", path=str(tasks))
+    pool = load_sites("nnunet", path=str(tasks), bad_cases="skip")
+    assert len(pool.cases) == 3
+    for number in (0, 1):
+        (tasks / "imagesTr" / f"case_{number}_0000.nii.gz").unlink()
+    with pytest.raises(InputError, match="has 1 usable cases"):
+        load_sites("nnunet", path=str(tasks), bad_cases="skip")
+    with pytest.raises(InputError, match=r"data\.path='' must be given"):
+        load_sites("nnunet", path="")
+
+
+def test_channels_names_of_four_digits_and_sites_by_table(tasks, tmp_path):
+    put(tasks / "imagesTr" / "case_0_0001.nii.gz", scan(9))
+    put(tasks / "imagesTr" / "case_1_0001.nii.gz", scan(21))
+    put(tasks / "imagesTr" / "case_2_0001.nii.gz", scan(22))
+    with pytest.raises(InputError, match=r"case_3_0000.* 1 channels, others 2"):
+        load_sites("nnunet", path=str(tasks))
+    assert len(load_sites("nnunet", path=str(tasks), bad_cases="skip").cases) == 3
+    put(tasks / "imagesTr" / "case_3_0001.nii.gz", scan(23))
+    table = tmp_path / "sites.csv"
+    table.write_text("case,site\ncase_0,north\ncase_1,south\ncase_2,north\n")
+    with pytest.raises(InputError, match=r"no line for the case 'case_3'"):
+        load_sites("nnunet", path=str(tasks), sites=str(table))
+    table.write_text("case_0;north\ncase_1;south\n\ncase_2;north\ncase_3;south\n")
+    pool = load_sites("nnunet", path=str(tasks), sites=str(table))
+    assert pool.sites == ("north", "south")
+    assert pool.cases[0].image.shape[-1] == 2
+    top = tmp_path / "plain"
+    for number in range(2):
+        put(top / "imagesTr" / f"knee_000{number}.nii.gz", scan(number))
+        put(top / "labelsTr" / f"knee_000{number}.nii.gz", organ())
+    assert load_sites("nnunet", path=str(top)).cases[1].name == "knee_0001"
+
+
+def test_tables_are_told_what_is_wrong(tmp_path):
+    path = tmp_path / "t.csv"
+    for text, rule in (("a,b,c", "two words"), ("a,b\na,c", "twice")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=rule):
+            read_table(path, "case", "site")
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_table(tmp_path / "gone.csv", "case", "site")
+
+
+def eyes(top: Path, kinds: tuple[str, ...] = ("png", "tif")) -> Path:
+    rng = np.random.default_rng(0)
+    for number, site in enumerate(("north", "south")):
+        for case in range(3):
+            size = (12, 16 + 4 * number)
+            name = f"eye_{case}"
+            colour = rng.integers(0, 255, (*size, 3), np.uint8)
+            mask = np.zeros(size, np.uint8)
+            mask[4:7] = 255 if number else 1
+            view = np.full(size, 255, np.uint8)
+            view[:, :3] = 0
+            picture(top / site / "images" / f"{name}.{kinds[number]}", colour)
+            picture(top / site / "masks" / f"{name.upper()}.png", mask)
+            picture(top / site / "fov" / f"{name}.gif", view)
+    return top
+
+
+def test_site_folders_of_pictures(tmp_path):
+    top = eyes(tmp_path / "eyes")
+    pool = load_sites("site_folders", path=str(top), channels=3)
+    assert pool.sites == ("north", "south")
+    assert pool.class_names == ("background", "foreground")
+    one, two = pool.cases[0], pool.cases[-1]
+    assert one.image.shape == (1, 12, 16, 3)
+    assert two.image.shape == (1, 12, 20, 3)
+    assert one.spacing == (1.0, 1.0, 1.0)
+    assert (one.mask[0, :, :3] == IGNORED).all()
+    for case in (one, two):
+        assert (case.mask[0, 4:7, 3:] == 1).all()
+        assert not case.mask[0, 7:, 3:].any()
+        np.testing.assert_allclose(case.image.mean((0, 1, 2)), 0, atol=1e-5)
+    grey = load_sites("site_folders", path=str(zipped(top)), size=8)
+    assert grey.cases[0].image.shape == (1, 6, 8, 1)
+    assert grey.cases[0].spacing == (1.0, 2.0, 2.0)
+    write_mask(tmp_path / "out.png", (two.mask == 1).astype(np.uint8), two.origin)
+    written = read_labels(tmp_path / "out.png")
+    np.testing.assert_array_equal(written[:, 3:] == 255, two.mask[0, :, 3:] == 1)
+
+
+def test_masks_of_classes_palettes_and_blur(tmp_path):
+    top = eyes(tmp_path / "eyes")
+    for path in sorted(top.glob("*/masks/*.png")):
+        numbers = np.zeros(read_labels(path).shape, np.uint8)
+        numbers[4:7], numbers[8:10], numbers[0] = 1, 2, 255
+        made = Image.fromarray(numbers)
+        made.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0] + [7] * 759)
+        made.save(path)
+    pool = load_sites("site_folders", path=str(top))
+    assert pool.class_names == ("background", "1", "2")
+    assert set(np.unique(pool.cases[0].mask)) == {0, 1, 2, IGNORED}
+    with pytest.raises(InputError, match=r"label 255|number"):
+        load_sites("site_folders", path=str(top), classes="a,b,c")
+    with pytest.raises(InputError, match="name the background, too"):
+        load_sites("site_folders", path=str(top), classes="vessel")
+    for path in sorted(top.glob("*/masks/*.png")):
+        mask = np.zeros(read_labels(path).shape, np.uint8)
+        mask[4:8] = 255
+        Image.fromarray(mask).save(path.with_suffix(".jpg"), quality=60)
+        path.unlink()
+    pool = load_sites("site_folders", path=str(top))
+    assert pool.class_names == ("background", "foreground")
+    np.testing.assert_array_equal(
+        pool.cases[0].mask[0, :, 5], [0] * 4 + [1] * 4 + [0] * 4
+    )
+
+
+def test_faults_of_site_folders(tmp_path):
+    top = eyes(tmp_path / "eyes")
+    noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
+    picture(top / "north/masks/EYE_1.png", noise)
+    with pytest.raises(InputError, match="mask in colours"):
+        load_sites("site_folders", path=str(top))
+    picture(top / "north/masks/EYE_1.png", np.ones((5, 6), np.uint8))
+    with pytest.raises(InputError, match=r"6 x 5 pixels but .* is 16 x 12"):
+        load_sites("site_folders", path=str(top))
+    (top / "north/masks/EYE_1.png").unlink()
+    with pytest.raises(InputError, match="no mask eye_1 in north/masks"):
+        load_sites("site_folders", path=str(top))
+    assert len(load_sites("site_folders", path=str(top), bad_cases="skip").skipped) == 1
+    for path in (top / "south/masks").iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
+    with pytest.raises(InputError, match=r"site .*south has no image with a mask"):
+        load_sites("site_folders", path=str(top))
+    with pytest.raises(InputError, match="holds no images"):
+        load_sites("site_folders", path=str(top / "north" / "images"))
+
+
+def test_site_folders_of_volumes(tmp_path):
+    for site in ("a", "b"):
+        for case in range(2):
+            put(tmp_path / "v" / site / "images" / f"{case}.nii.gz", scan(case))
+            put(tmp_path / "v" / site / "masks" / f"{case}.nii", organ())
+    pool = load_sites("site_folders", path=str(tmp_path / "v"))
+    assert [case.name for case in pool.cases] == ["a_0", "a_1", "b_0", "b_1"]
+    assert pool.cases[0].image.shape == (4, 10, 8, 1)
+
+
+def test_numbers_that_make_no_labels():
+    with pytest.raises(InputError, match="up to 64 are read as classes"):
+        as_found([{0, 100}, {0, 3, 100}], "x")
+    assert as_found([{0, 1}, {0, 255}], "x").values == (0, 255)
+    assert as_found([{0, 1}, {0, 2}], "x").names == ("background", "1", "2")
+    assert as_found([], "x").names == ("background", "foreground")
+    with pytest.raises(InputError, match=r"label 0\.5"):
+        numbered({0: "a", 1: "b"}).classes(np.array([0, 0.5]), "m.nii")
+
+
+def test_normalisations_by_hand():
+    voxels = np.random.default_rng(0).gamma(2, 50, (3, 9, 8, 2)).astype(np.float32)
+    want = (voxels - voxels.mean((0, 1, 2))) / voxels.std((0, 1, 2))
+    np.testing.assert_allclose(normalised(voxels), want, atol=1e-5)
+    low, high = np.quantile(voxels.astype(np.float64), (0.01, 0.99), axis=(0, 1, 2))
+    want = np.clip((voxels - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(normalised(voxels, "percentile"), want, atol=1e-6)
+    flat = np.full((1, 4, 4, 1), 1e30, np.float32)
+    for how in ("zscore", "percentile"):
+        assert not normalised(flat, how).any()
+
+
+def smooth(seed: int) -> np.ndarray:
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in (10, 24, 20)), indexing="ij")
+    ball = np.exp(-3 * sum(a**2 for a in axes))
+    noise = np.random.default_rng(seed).normal(0, 3, ball.shape)
+    return (100 + 800 * ball + noise).astype(np.float32)
+
+
+def test_simulated_sites_differ_and_their_cases_vary():
+    volume = smooth(0)
+    np.testing.assert_array_equal(simulate_site(volume, 0, 1), volume)
+    np.testing.assert_array_equal(simulate_site(volume, 3, 1, strength=0), volume)
+    made = [normalised(simulate_site(volume, s, 1)[..., None]) for s in range(6)]
+    for one in range(6):
+        for two in range(one):
+            assert np.sqrt(np.mean((made[one] - made[two]) ** 2)) > 0.2
+    again = normalised(simulate_site(volume, 1, 1)[..., None])
+    np.testing.assert_array_equal(again, made[1])
+    other = normalised(simulate_site(volume, 1, 2)[..., None])
+    apart = np.sqrt(np.mean((other - made[1]) ** 2))
+    assert 0.01 < apart < np.sqrt(np.mean((made[0] - made[1]) ** 2))
+    half = normalised(simulate_site(volume, 1, 1, strength=0.5)[..., None])
+    assert np.mean((half - made[0]) ** 2) < np.mean((made[1] - made[0]) ** 2)
+
+
+def test_hippocampus_is_dealt_by_names(tmp_path):
+    top = tmp_path / "Task04_Hippocampus"
+    for number in range(24):
+        voxels = smooth(number).transpose(2, 1, 0) * 10.0 ** (number % 3)
+        mask = np.zeros(voxels.shape, np.uint8)
+        mask[8:12, 8:12, 4:6] = [1, 2]
+        put(top / "imagesTr" / f"hippocampus_{number:03}.nii.gz", voxels, np.eye(4))
+        put(top / "labelsTr" / f"hippocampus_{number:03}.nii.gz", mask, np.eye(4))
+    pool = load_sites("hippocampus", root=str(tmp_path))
+    assert pool.sites == ("S0", "S1", "S2", "S3")
+    assert pool.class_names == ("background", "anterior", "posterior")
+    whose = {case.name: case.site for case in pool.cases}
+    plain = load_sites("hippocampus", root=str(tmp_path), strength=0)
+    for one, two in zip(pool.cases, plain.cases, strict=True):
+        assert np.array_equal(one.image, two.image) == (one.site == "S0")
+        np.testing.assert_array_equal(one.mask, two.mask)
+    (top / "imagesTr" / "hippocampus_003.nii.gz").unlink()
+    fewer = load_sites("hippocampus", root=str(tmp_path), bad_cases="skip")
+    assert whose.items() >= {case.name: case.site for case in fewer.cases}.items()
+
+
+def test_every_setting_has_its_line_and_small_runs_their_values():
+    for name, source in SITE_SOURCES.items():
+        settings = settings_of(source)
+        assert {"bad_cases"} <= set(settings) or name == "prostate_phantom"
+        assert all(one.meaning for one in settings.values())
+
+
+@pytest.mark.skipif(
+    not (SHARED / "hippocampus_mri.zip").is_file(), reason="no shared data"
+)
+def test_the_real_hippocampus_set():
+    pool = load_sites("hippocampus", root=str(SHARED))
+    assert len(pool.cases) == 130
+    assert pool.sites == ("S0", "S1", "S2", "S3")
+    assert all(set(np.unique(case.mask)) == {0, 1, 2} for case in pool.cases)
+
+
+@pytest.mark.skipif(
+    not (SHARED / "retinal_vessels_3site.zip").is_file(), reason="no shared data"
+)
+def test_the_real_vessels():
+    pool = load_sites("retinal_vessels", root=str(SHARED), size=96)
+    counts = {s: sum(c.site == s for c in pool.cases) for s in pool.sites}
+    assert counts == {"chasedb1": 28, "hrf": 45, "stare": 20}
+    assert all(set(np.unique(case.mask)) == {0, 1, IGNORED} for case in pool.cases)
