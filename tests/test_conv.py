@@ -1,0 +1,83 @@
+"""Every kind of convolution against XLA's own, with derivatives to second order."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.networks.conv import conv, conv_transpose, depthwise
+
+CONVS = {
+    "square": ((3, 3), {"padding": 1}),
+    "wide padding": ((3, 3), {"padding": 3}),
+    "5 x 1": ((5, 1), {"padding": (2, 0)}),
+    "1 x 3": ((1, 3), {"padding": (0, 1)}),
+    "1 x 1": ((1, 1), {}),
+    "stride 2": ((3, 3), {"stride": 2, "padding": 1}),
+    "stride 2, 7": ((7, 7), {"stride": 2, "padding": 3}),
+    "patches": ((2, 2), {"stride": 2}),
+    "every other pixel": ((1, 1), {"stride": 2}),
+    "stride by rows": ((3, 2), {"stride": (3, 1), "padding": (1, 0)}),
+    "dilation 2": ((3, 3), {"dilation": 2, "padding": 2}),
+    "dilation 2, less padding": ((3, 3), {"dilation": 2, "padding": 1}),
+    "dilation 3 by rows": ((3, 1), {"dilation": (3, 1), "padding": (3, 0)}),
+    "dilation beyond the image": ((3, 3), {"dilation": 9, "padding": 9}),
+    "dilation and stride": ((3, 3), {"dilation": 2, "stride": 2, "padding": 2}),
+}
+TRANSPOSED = {
+    "2 x 2": ((2, 2), {"stride": 2}),
+    "3 x 3": ((3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+    "4 x 3": ((4, 3), {"stride": (2, 3), "padding": (1, 0)}),
+    "window below the stride": ((1, 2), {"stride": 3, "output_padding": (2, 1)}),
+    "stride 1": ((3, 3), {"padding": 1}),
+}
+DEPTHWISE = {
+    "square": ((3, 3), {"padding": 1}),
+    "stride 2": ((3, 3), {"stride": 2, "padding": 1}),
+    "dilation 2": ((3, 1), {"dilation": (2, 1), "padding": (2, 0)}),
+    "dilation and stride": ((3, 3), {"dilation": 2, "stride": 2, "padding": 2}),
+}
+FOURTH = {conv: 4, conv_transpose: 4, depthwise: None}
+CASES = [
+    pytest.param(kind, *case, id=f"{kind.__name__}, {name}")
+    for kind, cases in (
+        (conv, CONVS),
+        (conv_transpose, TRANSPOSED),
+        (depthwise, DEPTHWISE),
+    )
+    for name, case in cases.items()
+]
+
+
+def second_order(kind, settings, lowering, images, kernel, direction):
+    """The loss of a curved function of the output, its gradients, and theirs."""
+    ours = partial(kind, **settings, lowering=lowering)
+
+    def loss(images, kernel):
+        return jnp.sin(ours(images, kernel)).sum()
+
+    def slope(images, kernel):
+        return jax.jvp(lambda k: loss(images, k), (kernel,), (direction,))[1]
+
+    first = jax.grad(loss, (0, 1))(images, kernel)
+    return ours(images, kernel), first, jax.grad(slope, (0, 1))(images, kernel)
+
+
+@pytest.mark.parametrize(("kind", "window", "settings"), CASES)
+def test_all_lowerings_agree_to_second_order(kind, window, settings):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, 8, 7, 3))
+    shape = (*window, 3, 4) if kind is not depthwise else (*window, 3)
+    kernel, direction = rng.normal(size=(2, *shape))
+    hows = ("lax", "canonical", "gemm") if kind is not depthwise else ("lax", "shift")
+
+    @jax.jit
+    def every(*arrays):
+        return [second_order(kind, settings, how, *arrays) for how in hows]
+
+    with jax.enable_x64(True):
+        want, *others = every(images, kernel, direction)
+    for other in others:
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-10), other, want)
