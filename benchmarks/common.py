@@ -41,6 +41,16 @@ def medians(repeats: int, *sides: Callable) -> list[float]:
     return [statistics.median(taken) for taken in times]
 
 
+def processor_seconds(side: Callable, repeats: int) -> float:
+    """Median seconds of all cores together, which a busy machine does not change."""
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        side()
+        taken.append(time.process_time() - start)
+    return statistics.median(taken)
+
+
 def compiled(function: Callable, *args) -> tuple[Callable, int]:
     """A call that waits for its result, and the bytes of its temporaries."""
     program = jax.jit(function).lower(*args).compile()

@@ -13,7 +13,8 @@ out of means (`numpy.nanmean`). The other convention, `ignore_empty=False`, give
 and IoU of 1 where the prediction is empty too, else 0.
 """
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,6 @@ from jaxdistill.types import IGNORED
 Labels = Integer[Array, "*volume"] | Integer[np.ndarray, "*volume"]
 Counted = Int[Array, " k"] | Int[np.ndarray, " k"]
 Scores = Float[Array, " k"] | Float[np.ndarray, " k"]
-Values = TypeVar("Values", Array, np.ndarray)
 
 
 class Counts(NamedTuple):
@@ -66,7 +66,7 @@ def volume_difference(counts: Counts) -> Scores:
     return xp.where(counts.truth > 0, excess / xp.maximum(counts.truth, 1), np.nan)
 
 
-def volume_difference_ml(counts: Counts, spacing: tuple[float, float, float]) -> Scores:
+def volume_difference_ml(counts: Counts, spacing: Sequence[float]) -> Scores:
     """(|P| - |G|) of each class in ml, from the spacing in mm; 0 where both are empty.
 
     A difference is known where the truth is empty, too.

@@ -5,12 +5,14 @@ filled up to a few standard shapes, so that a whole test set, whatever its sizes
 compiles a handful of programs. `surface` and `overlap` have the equations.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.distance import Mask, Spacing
@@ -30,8 +32,7 @@ from jaxdistill.evaluation.surface import (
 )
 from jaxdistill.types import IGNORED, Scalar
 
-Volume = Integer[np.ndarray, "d h w"]
-Millimetres = tuple[float, float, float]
+Millimetres = Sequence[float]  # of slices, rows and columns
 
 DEPTHS = (
     8,
@@ -48,8 +49,8 @@ SMOOTH = 8  # of so many voxels of a box one at most is surface, or it is done a
 
 
 def segmentation_scores(
-    predicted: Volume,
-    truth: Volume,
+    predicted: np.ndarray,
+    truth: np.ndarray,
     spacing: Millimetres,
     classes: int,
     tolerance: float = 1.0,
@@ -57,6 +58,8 @@ def segmentation_scores(
     ignore_empty: bool = True,
 ) -> dict[str, Float[np.ndarray, " k"]]:
     """Scores of the classes 1, 2, ... of one volume; the background is left out.
+
+    Both masks are whole numbers, slices x rows x columns.
 
     `dice`, `iou`, `volume_difference` (relative) and `volume_difference_ml`; in mm,
     with `spacing` of slices, rows and columns: `hd95`, `hd`, `assd`; and `nsd` within
@@ -75,7 +78,7 @@ def segmentation_scores(
         _distances((predicted == label) & known, truth == label, spacing, tolerance)
         for label in range(1, classes)
     ]
-    overlaps = {
+    overlaps: dict[str, Any] = {
         "dice": dice(counts, ignore_empty),
         "iou": iou(counts, ignore_empty),
         "volume_difference": volume_difference(counts),

@@ -90,11 +90,9 @@ def surface_dice(distances: SurfaceDistances, tolerance: Scalar | float) -> Scal
 
 
 def _sum_of_known(distances: SurfaceDistances) -> Scalar:
-    index = jnp.arange(len(distances.predicted))
-    return sum(
-        jnp.where(index < number, values, 0.0).sum()
-        for values, number in zip(distances[:2], distances.numbers, strict=True)
-    )
+    both = jnp.stack([distances.predicted, distances.truth])
+    known = jnp.arange(both.shape[1])[None] < distances.numbers[:, None]
+    return jnp.where(known, both, 0.0).sum()
 
 
 def _defined(score: Scalar, distances: SurfaceDistances) -> Scalar:
