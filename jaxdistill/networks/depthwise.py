@@ -29,7 +29,7 @@ def depthwise_conv(
 
 
 def _conv_of(images: Array, kernel: Array, *, padding: Pair, dilation: Pair) -> Array:
-    places = _shifts(images, kernel.shape[:2], padding, dilation)
+    places = _shifts(images, _window_size(kernel), padding, dilation)
     terms = [kernel[i, j][None, None, None] * part for (i, j), part in places]
     return sum(terms[1:], terms[0])
 
@@ -53,6 +53,11 @@ def _shifts(images: Array, window: Pair, padding: Pair, dilation: Pair):
         yield (i, j), padded[:, top : top + rows, left : left + cols]
 
 
+def _window_size(kernel: Array) -> Pair:
+    rows, cols = kernel.shape[:2]
+    return rows, cols
+
+
 def _mirrored(window: Pair, padding: Pair, dilation: Pair) -> Pair:
     rows, cols = (
         d * (k - 1) - p for d, k, p in zip(dilation, window, padding, strict=True)
@@ -61,7 +66,7 @@ def _mirrored(window: Pair, padding: Pair, dilation: Pair) -> Pair:
 
 
 def _images_cotangent(dy, images, kernel, *, padding: Pair, dilation: Pair) -> Array:
-    back = _mirrored(kernel.shape[:2], padding, dilation)
+    back = _mirrored(_window_size(kernel), padding, dilation)
     return _conv(dy, kernel[::-1, ::-1], padding=back, dilation=dilation)
 
 

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdistill.networks.conv import LOWERINGS, conv
+from jaxdistill.networks.rearrange import Pair, pair
 from jaxdistill.ranges import OneOf
 
 EPS = 1e-5
@@ -127,30 +128,32 @@ def _started(start: str, fan_in: int) -> tuple[Callable, Callable]:
 
 
 class Conv(nn.Module):
-    """A convolution with square windows; see `jaxdistill.networks.conv`.
+    """A convolution; see `jaxdistill.networks.conv`.
 
-    `start` is one of `STARTS`: PyTorch's own, or Glorot and Bengio's normal with
-    biases of zero.
+    Numbers are for rows and columns each, or one for both. `start` is one of `STARTS`:
+    PyTorch's own, or Glorot and Bengio's normal with biases of zero.
     """
 
     width: int
-    window: int = 3
-    stride: int = 1
-    padding: int = 1
+    window: int | Pair = 3
+    stride: int | Pair = 1
+    padding: int | Pair = 1
     use_bias: bool = True
     lowering: str = "auto"
     start: str = "torch"
+    dilation: int | Pair = 1
 
     @nn.compact
     def __call__(self, x):
         """Feature maps of width `width`."""
-        shape = (self.window, self.window, x.shape[-1], self.width)
+        shape = (*pair(self.window), x.shape[-1], self.width)
         init, bias_init = _started(self.start, math.prod(shape[:3]))
         y = conv(
             x,
             self.param("kernel", init, shape),
             stride=self.stride,
             padding=self.padding,
+            dilation=self.dilation,
             lowering=self.lowering,
         )
         if not self.use_bias:
@@ -188,6 +191,7 @@ class Norm(nn.Module):
     """
 
     kind: str = "instance"
+    eps: float = EPS
 
     @nn.compact
     def __call__(self, x):
@@ -198,9 +202,9 @@ class Norm(nn.Module):
         scale = _row(self.param("scale", _ones, shape), x)
         bias = _row(self.param("bias", _zeros, shape), x)
         if self.kind == "group":
-            return _group_norm(x, scale, bias)
+            return _group_norm(x, scale, bias, self.eps)
         axes = {"instance": (1, 2), "layer": (1, 2, 3), "batch": (0, 1, 2)}[self.kind]
-        return normalise(x, axes, scale, bias)
+        return normalise(x, axes, scale, bias, self.eps)
 
 
 class LayerNorm(nn.Module):
@@ -216,12 +220,11 @@ class LayerNorm(nn.Module):
         return normalise(x, (x.ndim - 1,), scale, bias, self.eps)
 
 
-def _group_norm(x: Array, scale: Array, bias: Array) -> Array:
+def _group_norm(x: Array, scale: Array, bias: Array, eps: float) -> Array:
     shape = (*x.shape[:-1], GROUPS, x.shape[-1] // GROUPS)
     inner = (1,) * (x.ndim - 1) + shape[-2:]
-    y = normalise(
-        x.reshape(shape), (1, 2, 4), scale.reshape(inner), bias.reshape(inner)
-    )
+    scale, bias = scale.reshape(inner), bias.reshape(inner)
+    y = normalise(x.reshape(shape), (1, 2, 4), scale, bias, eps)
     return y.reshape(x.shape)
 
 

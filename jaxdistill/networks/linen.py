@@ -47,7 +47,7 @@ def from_linen(module: nn.Module, image_shape: ImageShape, name: str) -> Network
     return Network(init, apply, embed, name)
 
 
-def spell(family: str, image_shape: ImageShape, classes: int, **choices) -> str:
+def spell(family: str, image_shape: tuple[int, ...], classes: int, **choices) -> str:
     """A name that says every choice: `mlp-28x28x1-2,width=128,depth=2`."""
     shape = "x".join(map(str, image_shape))
     settings = [f"{key}={value}" for key, value in choices.items()]
