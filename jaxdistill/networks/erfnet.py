@@ -5,8 +5,7 @@
 
 where d is the dilation. Sizes, dropout and the norm's epsilon are those of EMKD's
 program (Qin et al. 2021), with whose 1 x 1 classifier after the encoder, built and not
-used,
-the parameters are 2,063,130.
+used, the parameters are 2,063,130.
 """
 
 from typing import Annotated, Any
