@@ -9,7 +9,7 @@ everywhere, and a block of the last stage that is built and left out. Its norm i
 batches; ours may be any.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxdistill.networks.maps import (
     ChannelDropout,
     ConvTranspose,
     MapNorm,
+    Multiple,
     PReLU,
     Unused,
     on_maps,
@@ -29,8 +30,7 @@ from jaxdistill.networks.maps import (
     unpool,
 )
 from jaxdistill.networks.segmenter import check_segmenter, require_room, segmenter
-from jaxdistill.ranges import Range
-from jaxdistill.settings import Small, declared
+from jaxdistill.settings import declared
 from jaxdistill.types import Segmenter
 
 # The middles of a stage: windows of 3 with a dilation, or 5 x 1 and 1 x 5 for 0.
@@ -166,9 +166,7 @@ def enet(
     channels: int,
     classes: int,
     *,
-    width: Annotated[
-        float, Range(0.25, 16), "channels, as a multiple of the published", Small(0.25)
-    ] = 1.0,
+    width: Multiple = 1.0,
     norm: MapNorm = "instance",
     unused: Unused = False,
     conv: ConvSetting = "auto",

@@ -5,11 +5,10 @@
 
 where d is the dilation. Sizes, dropout and the norm's epsilon are those of EMKD's
 program (Qin et al. 2021), with whose 1 x 1 classifier after the encoder, built and not
-used,
-the parameters are 2,063,130.
+used, the parameters are 2,063,130.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,13 +19,13 @@ from jaxdistill.networks.maps import (
     ChannelDropout,
     ConvTranspose,
     MapNorm,
+    Multiple,
     Unused,
     on_maps,
     same,
 )
 from jaxdistill.networks.segmenter import check_segmenter, require_room, segmenter
-from jaxdistill.ranges import Range
-from jaxdistill.settings import Small, declared
+from jaxdistill.settings import declared
 from jaxdistill.types import Segmenter
 
 EPS = 1e-3
@@ -138,9 +137,7 @@ def erfnet(
     channels: int,
     classes: int,
     *,
-    width: Annotated[
-        float, Range(0.25, 16), "channels, as a multiple of the published", Small(0.25)
-    ] = 1.0,
+    width: Multiple = 1.0,
     norm: MapNorm = "instance",
     unused: Unused = False,
     conv: ConvSetting = "auto",

@@ -12,13 +12,16 @@ from jaxdistill.networks.conv import conv_transpose, depthwise
 from jaxdistill.networks.layers import Conv, Norm, fan_in_uniform
 from jaxdistill.networks.rearrange import Pair, pair
 from jaxdistill.ranges import OneOf, Range
+from jaxdistill.settings import Small
 
 # Not "layer", which has weights for each pixel: images may be of any size.
 MapNorm = Annotated[
     str, OneOf(("instance", "group", "batch", "none")), "how features are normalised"
 ]
 Unused = Annotated[bool, "build the parameters that the published program never uses"]
-Multiple = Annotated[float, Range(0.25, 16), "channels, as a multiple of the published"]
+Multiple = Annotated[
+    float, Range(0.25, 16), "channels, as a multiple of the published", Small(0.25)
+]
 
 
 def pool_with_places(
