@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdistill.data.case_files import normalised
+from jaxdistill.data.case_files import normalised, open_case
 from jaxdistill.data.images import read_labels
 from jaxdistill.data.labels import as_found, numbered
 from jaxdistill.data.prostate import SITES
@@ -398,6 +398,30 @@ def test_numbers_that_make_no_labels():
     assert as_found([], "x").names == ("background", "foreground")
     with pytest.raises(InputError, match=r"label 0\.5"):
         numbered({0: "a", 1: "b"}).classes(np.array([0, 0.5]), "m.nii")
+
+
+def test_two_files_of_one_case_are_told(six, tasks, tmp_path):
+    put(six / "UCL" / "CASE02.nii", scan())
+    with pytest.raises(InputError, match="are of one case"):
+        load_sites("prostate", path=str(six))
+    put(tasks / "labelsTr" / "case_1.nii", organ())
+    with pytest.raises(InputError, match="are of one case"):
+        load_sites("nnunet", path=str(tasks))
+    top = eyes(tmp_path / "eyes")
+    picture(top / "north/images/eye_1.jpg", np.zeros((12, 16), np.uint8))
+    with pytest.raises(InputError, match="are of one case"):
+        load_sites("site_folders", path=str(top))
+
+
+def test_a_case_to_predict_is_read_as_those_to_learn_from(six, tmp_path):
+    known = load_sites("prostate", path=str(six)).cases[0]
+    one = open_case(six / "ISBI" / "Case00.nii.gz")
+    np.testing.assert_array_equal(one.image, known.image)
+    assert (one.name, one.spacing) == ("Case00", known.spacing)
+    assert (one.mask == IGNORED).all()
+    write_mask(tmp_path / "out.nii.gz", known.mask, one.origin)
+    with pytest.raises(InputError, match=r"gone\.nii cannot be read"):
+        open_case(tmp_path / "gone.nii")
 
 
 def test_normalisations_by_hand():

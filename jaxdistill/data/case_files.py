@@ -1,17 +1,20 @@
 """Files to a `Case`: a volume or picture, its mask, and the field that it shows."""
 
+import os
 from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxdistill.data.images import SUFFIXES as PICTURES
 from jaxdistill.data.images import read_image, read_labels
-from jaxdistill.data.labels import Labels
+from jaxdistill.data.labels import Labels, positive
 from jaxdistill.data.pixels import resize_images, resize_masks, with_channels
 from jaxdistill.data.tree import Tree
 from jaxdistill.data.volumes import PLANES, Origin, Volume, by, is_volume, read_volume
+from jaxdistill.data.volumes import SUFFIXES as VOLUMES
 from jaxdistill.errors import InputError
 from jaxdistill.ranges import OneOf, Range
 from jaxdistill.settings import Small
@@ -56,6 +59,10 @@ class Reading(NamedTuple):
     alter: Callable[[np.ndarray, str, str], np.ndarray] | None = None
 
 
+READING = Reading()
+UNKNOWN = positive("background", "foreground")
+
+
 def read_case(tree: Tree, files: Files, labels: Labels, reading: Reading) -> Case:
     """One case; without a mask, nobody knows and all of it is `IGNORED`.
 
@@ -82,6 +89,36 @@ def read_case(tree: Tree, files: Files, labels: Labels, reading: Reading) -> Cas
         placed.origin._replace(values=labels.values),
     )
     return shrink(case, reading.size)
+
+
+def open_case(path: str | os.PathLike, reading: Reading = READING) -> Case:
+    """A volume or picture by itself, to predict: nobody knows its mask.
+
+    `reading` must be what the network was trained with. Raises `InputError` as
+    `read_case` does.
+    """
+    path = Path(path).expanduser()
+
+    def read(file: PurePosixPath) -> bytes:
+        try:
+            return (path.parent / file).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}): check the path and its "
+                "permissions"
+            ) from error
+
+    tree = Tree(path.parent, (), (), frozenset(), read)
+    files = Files(stem(PurePosixPath(path.name)), "", (PurePosixPath(path.name),), None)
+    return read_case(tree, files, UNKNOWN, reading)
+
+
+def stem(file: PurePosixPath) -> str:
+    """The name of a file without the suffix of a volume or a picture."""
+    lower = file.name.lower()
+    known = sorted((*VOLUMES, *PICTURES), key=len, reverse=True)
+    suffix = next((end for end in known if lower.endswith(end)), "")
+    return file.name[: len(file.name) - len(suffix)]
 
 
 def normalised(

@@ -19,15 +19,16 @@ from jaxdistill.data.case_files import (
     Normalise,
     Reading,
     numbers_in,
+    stem,
 )
 from jaxdistill.data.labels import Labels, as_found, numbered
 from jaxdistill.data.pool import Channels, Root
 from jaxdistill.data.site_pool import (
     BadCases,
+    file_once,
     open_sites,
     read_sites,
     read_table,
-    stem,
 )
 from jaxdistill.data.tree import Tree
 from jaxdistill.data.volumes import Axis, is_volume
@@ -80,7 +81,9 @@ def nnunet(
 
 def list_nnunet(tree: Tree) -> tuple[list[Files], list[str]]:
     """Every training case of one site, and a sentence for each file left alone."""
-    masks = {stem(file): file for file in _within(tree, "labelstr")}
+    masks: dict[str, PurePosixPath] = {}
+    for file in _within(tree, "labelstr"):
+        file_once(tree, masks, stem(file), file)
     images: dict[str, list[PurePosixPath]] = {}
     for file in _within(tree, "imagestr"):
         name, numbered_name = stem(file), CHANNEL.fullmatch(stem(file))

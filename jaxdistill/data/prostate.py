@@ -17,10 +17,11 @@ from jaxdistill.data.case_files import (
     Geometry,
     Normalise,
     Reading,
+    stem,
 )
 from jaxdistill.data.labels import positive
 from jaxdistill.data.pool import Root, data_root
-from jaxdistill.data.site_pool import BadCases, read_sites, stem
+from jaxdistill.data.site_pool import BadCases, file_once, read_sites
 from jaxdistill.data.sources import find_under
 from jaxdistill.data.tree import Tree, open_tree
 from jaxdistill.data.volumes import Axis, is_volume
@@ -69,7 +70,8 @@ def list_prostate(tree: Tree) -> tuple[list[Files], list[str]]:
         site, name = _site(tree, file), stem(file)
         is_mask = name.lower().endswith(MASK)
         number = name[: -len(MASK)] if is_mask else name
-        (masks if is_mask else images)[site, number.lower()] = file
+        kind = masks if is_mask else images
+        file_once(tree, kind, (site, number.lower()), file)
     if not images:
         raise InputError(f"{tree.path} holds no volume: name the folder of {HOLDING}")
     listed = [

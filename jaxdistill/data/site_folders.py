@@ -18,14 +18,15 @@ from jaxdistill.data.case_files import (
     Normalise,
     Reading,
     numbers_in,
+    stem,
 )
 from jaxdistill.data.labels import Labels, as_found, halves, numbered
 from jaxdistill.data.pool import Channels, Root, data_root
 from jaxdistill.data.site_pool import (
     BadCases,
+    file_once,
     open_sites,
     read_sites,
-    stem,
 )
 from jaxdistill.data.sources import find_under
 from jaxdistill.data.tree import Tree
@@ -108,9 +109,10 @@ def list_sites(tree: Tree) -> tuple[list[Files], list[str]]:
     pictures = set(tree.images)
     for file in tree.files:
         kind = KINDS.get(file.parent.name.lower())
-        if kind and len(file.parts) > 2 and (is_volume(file) or file in pictures):
+        read = file in pictures or (is_volume(file) and kind != "fov")
+        if kind and read and len(file.parts) > 2:
             here = found.setdefault(file.parts[-3], {})
-            here.setdefault(kind, {})[stem(file).upper()] = file
+            file_once(tree, here.setdefault(kind, {}), stem(file).upper(), file)
     if not found:
         raise InputError(f"{tree.path} holds no images: name the folder of {HOLDING}")
     listed, faults = [], []

@@ -5,19 +5,19 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from tqdm import tqdm
 
 from jaxdistill.data.case_files import Files, Reading, read_case
-from jaxdistill.data.images import SUFFIXES as PICTURES
 from jaxdistill.data.labels import Labels
 from jaxdistill.data.pool import data_root
 from jaxdistill.data.tree import Tree, open_tree
-from jaxdistill.data.volumes import SUFFIXES as VOLUMES
 from jaxdistill.errors import InputError
 from jaxdistill.ranges import OneOf
 from jaxdistill.types import Case, SitePool
+
+Key = TypeVar("Key")
 
 BadCases = Annotated[
     str, OneOf(("refuse", "skip")), "what happens to cases that cannot be used"
@@ -127,9 +127,13 @@ def read_table(path: str | os.PathLike, *columns: str) -> dict[str, str]:
     return table
 
 
-def stem(file: PurePosixPath) -> str:
-    """The name of a file without the suffix of a volume or a picture."""
-    lower = file.name.lower()
-    known = sorted((*VOLUMES, *PICTURES), key=len, reverse=True)
-    suffix = next((end for end in known if lower.endswith(end)), "")
-    return file.name[: len(file.name) - len(suffix)]
+def file_once(
+    tree: Tree, table: dict[Key, PurePosixPath], key: Key, file: PurePosixPath
+) -> None:
+    """Put a file into a table, `InputError` where its key is taken."""
+    if key in table:
+        raise InputError(
+            f"{tree.name(file)} and {tree.name(table[key])} are of one case; each file "
+            "needs a case of its own: rename or remove one"
+        )
+    table[key] = file

@@ -6,11 +6,13 @@ from typing import Any
 from jaxdistill.data.hippocampus import hippocampus
 from jaxdistill.data.nnunet import nnunet
 from jaxdistill.data.prostate import prostate
+from jaxdistill.data.prostate_phantom import prostate_phantom
 from jaxdistill.data.site_folders import retinal_vessels, site_folders
 from jaxdistill.settings import choose
 from jaxdistill.types import SitePool
 
 SITE_SOURCES: dict[str, Callable[..., SitePool]] = {
+    "prostate_phantom": prostate_phantom,
     "prostate": prostate,
     "hippocampus": hippocampus,
     "retinal_vessels": retinal_vessels,
