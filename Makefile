@@ -8,10 +8,11 @@ WORKERS ?= 2
 VERSIONS = $(addprefix tests/test_, numerics.py mesh.py driver.py unroll.py networks.py \
   run_checkpoint.py run_environment.py run_loop.py settings.py)
 
-.PHONY: help versions quickstart test lint format docs bench clean
+.PHONY: help versions quickstart quickstart-segment test lint format docs bench clean
 
 help:
 	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"
+	@echo "make quickstart-segment  a small segmenter on a scanner that it never saw"
 	@echo "make test        all tests        make lint    format, lint, types"
 	@echo "make bench       measurements     make format  format the code"
 	@echo "make docs        the site, into build/docs"
@@ -28,6 +29,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 quickstart: $(VENV)/.installed
 	$(BIN)/jaxdistill distill --config=configs/quickstart.py --workdir=$(RUN)
+
+quickstart-segment: $(VENV)/.installed
+	$(BIN)/jaxdistill segment --config=configs/quickstart_segment.py --workdir=$(RUN)-segment
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
@@ -58,6 +62,7 @@ $(VENV)/.peer: $(VENV)/.installed
 	@touch $@
 
 bench: $(VENV)/.peer
+	$(BIN)/python benchmarks/affinity.py --json=benchmarks/results/affinity_cpu.json
 	$(BIN)/python benchmarks/microbatch.py --json=benchmarks/results/microbatch_cpu.json
 	$(BIN)/python benchmarks/unroll.py --json=benchmarks/results/unroll_cpu.json
 	$(BIN)/python benchmarks/soft_label_memory.py \

@@ -34,17 +34,16 @@ class Network(NamedTuple):
 class Segmenter(NamedTuple):
     """A network that names every pixel: pure functions, and its name.
 
-    Images of any size that its strides divide. `tap(params, images, names)` gives the
-    logits of `apply` and the feature maps of layers by name, any that `layers` lists;
-    `levels` are the two that distillation reads where nothing else is said, one low,
-    one high.
+    Images of any size that its strides divide. `tap(params, images, names, key=None)`
+    gives the logits of `apply` and the feature maps of layers by name, any that
+    `layers` lists; a key turns dropout on. `levels` are the two that distillation reads
+    where nothing else is said, one low, one high.
     """
 
     init: Callable[[PRNGKey], Params]
     apply: Callable[[Params, Images], Float[Array, "n h w k"]]
     tap: Callable[
-        [Params, Images, tuple[str, ...]],
-        tuple[Float[Array, "n h w k"], dict[str, Float[Array, "n h2 w2 c2"]]],
+        ..., tuple[Float[Array, "n h w k"], dict[str, Float[Array, "n h2 w2 c2"]]]
     ]
     layers: tuple[str, ...]
     levels: tuple[str, str]

@@ -14,7 +14,7 @@ import pytest
 from helpers import assert_close, assert_same_bits, toy_pool, toy_synthetic
 from tiny import get_config
 
-from jaxdistill.engine.mesh import make_mesh
+from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.distil import rules
 from jaxdistill.jobs.judging.judge import Judge
@@ -42,6 +42,7 @@ ALL = [
     pytest.param(file, mode, id=f"{file.stem}:{mode}")
     for file in CONFIGS
     for mode in modes_of(file)
+    if "job" not in runpy.run_path(str(file))["get_config"](mode)
 ]
 
 
@@ -173,14 +174,14 @@ def test_settings_of_a_weighting_reach_it():
 
 
 def test_a_cpu_is_split_only_before_it_is_used():
-    fresh = "import jax; from jaxdistill.jobs.distil import rules; rules.split_cpu(3); "
+    fresh = "import jax; from jaxdistill.engine.mesh import split_cpu; split_cpu(3); "
     told = subprocess.run(
         [sys.executable, "-c", fresh + "print(jax.device_count())"],
         capture_output=True,
         text=True,
     )
     assert told.stdout.strip() == "3", told.stderr
-    rules.split_cpu(0)
+    split_cpu(0)
     jax.devices()
     with pytest.raises(InputError, match=r"devices.cpu=3 comes too late"):
-        rules.split_cpu(3)
+        split_cpu(3)

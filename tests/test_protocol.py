@@ -89,10 +89,10 @@ def test_both_eyes_and_listed_patients_stay_together():
 def test_what_cannot_be_left_out():
     whole = pool("abc", 2)
     for site, settings, rule in (
-        ("d", {}, r"segment\.site='d' is not known.*a, b, c"),
+        ("d", {}, r"protocol\.unseen='d' is not known.*a, b, c"),
         ("a", {"few": 3}, r"few=3 is more than the 2 sites"),
-        ("a", {"val_fraction": 1.0}, r"segment\.val_fraction=1\.0"),
-        ("a", {"few": -1}, r"segment\.few=-1"),
+        ("a", {"val_fraction": 1.0}, r"split\.val_fraction=1\.0"),
+        ("a", {"few": -1}, r"split\.few=-1"),
     ):
         with pytest.raises(InputError, match=rule):
             leave_one_out(whole, site, **settings)

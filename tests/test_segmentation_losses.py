@@ -268,6 +268,23 @@ def test_weights_that_ascend_keep_their_value_and_turn_their_gradient():
     close(jax.grad(lambda u: (ascended(u) ** 3).sum())(u), -3 * u**2)
 
 
+def test_descent_gives_weight_to_the_affinities_that_are_harder(rng, masks):
+    term = TERMS["affinity"](classes=K)
+    student, teachers = outputs(rng, 4), outputs(rng, 6, teachers=1)
+    lesson = Lesson(None, jnp.asarray(masks), teachers, jnp.zeros(()))
+    u = term.init(jax.random.key(0), student, teachers)
+    grads = jax.jit(jax.grad(term.value))(u, student, lesson)
+    for level, (mine, theirs) in enumerate(
+        zip(student.levels, teachers.levels, strict=True)
+    ):
+        here = masks_at(lesson.masks, mine.shape[1:3])
+        same, other = (
+            float(e.mean()) for e in affinity_energies(mine, theirs[0], here, K)
+        )
+        # d/du of softmax(u) . E at u = 0, with the sign of an ascent
+        close(grads[level], [(other - same) / 4, (same - other) / 4])
+
+
 def outputs(rng, channels, size=(H, W), teachers=0):
     lead = (teachers, N) if teachers else (N,)
     levels = [(*lead, *size, channels), (*lead, size[0] // 2, size[1] // 2, channels)]

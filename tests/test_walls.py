@@ -43,6 +43,7 @@ ROOMS = (
     "jobs.compare",
     "jobs.study",
     "jobs.ship",
+    "jobs.segment",
     "cli",
 )
 # Neighbours that never see each other, though one stands above the other.
@@ -52,6 +53,7 @@ APART = {
     "segmentation": ("networks", "distillation"),
     "run": ("data", "networks", "augment", "evaluation", "distillation", "sharing"),
     "jobs.ship": ("jobs.distil", "jobs.compare", "jobs.study"),
+    "jobs.segment": tuple(r for r in ROOMS if "jobs" in r and "settings" not in r),
 }
 FACE = ("__init__.py", "jobs/__init__.py")  # of the whole house, and of a floor
 

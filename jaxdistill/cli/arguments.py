@@ -15,6 +15,7 @@ from jaxdistill.errors import InputError, meant
 from jaxdistill.jobs.settings.changes import config_dict
 from jaxdistill.jobs.settings.resolve import fill, leaves, nested, override, resolve
 from jaxdistill.jobs.settings.resolve import schema as schema_of
+from jaxdistill.jobs.settings.roots import DISTIL, job_of
 from jaxdistill.ranges import KINDS
 
 MODES = ("full", "smoke")
@@ -24,16 +25,19 @@ _KEY = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?$", re.DOTALL)
 PACKAGE = Path(jaxdistill.__file__).parent
 
 
-def parse(argv: list[str], names: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
+def parse(
+    argv: list[str], names: tuple[str, ...], job: str = DISTIL
+) -> tuple[dict[str, Any], Any]:
     """The full configuration as plain values, and the flags in `names` by attribute.
 
-    Raises `InputError` for whatever of it cannot be used.
+    `job` is what the verb does. Raises `InputError` for whatever of it cannot be used.
     """
     from absl import flags
     from ml_collections import config_flags
 
     text, argv = _take_file(argv)
     changes = _load(text)
+    _require_job(text, changes, job)
     said = spoken(argv)
     fill(override(changes, nested(said)))  # for keys that there are not
     named = {key: value for key, value in said.items() if _chooses(key)}
@@ -53,12 +57,15 @@ def parse(argv: list[str], names: tuple[str, ...]) -> tuple[dict[str, Any], Any]
     return resolve(values.config.to_dict()), values
 
 
-def chosen(argv: list[str]) -> dict[str, Any]:
+def chosen(argv: list[str], job: str = DISTIL) -> dict[str, Any]:
     """The configuration of a command that asks for help: of its file, if it names one.
 
     Flags choose a method, a network or a source; their other values do not count.
     """
-    changes = {} if not any(map(_FILE.match, argv)) else _load(_take_file(argv)[0])
+    changes: dict[str, Any] = {} if job == DISTIL else {"job": job}
+    if any(map(_FILE.match, argv)):
+        changes = _load(text := _take_file(argv)[0])
+        _require_job(text, changes, job)
     named = {key: value for key, value in spoken(argv).items() if _chooses(key)}
     return fill(override(changes, nested(named)))
 
@@ -146,6 +153,19 @@ def _load(text: str) -> dict[str, Any]:
             f"ConfigDict: {REMEDY}"
         )
     return made.to_dict()
+
+
+def _require_job(text: str, changes: Mapping[str, Any], job: str) -> None:
+    """`InputError` for the config of another verb."""
+    if (found := job_of(changes)) != job:
+        verbs = {DISTIL: "jaxdistill distill, compare and study"}
+        raise InputError(
+            f"--config={text} is for {verbs.get(found, f'jaxdistill {found}')}: name a "
+            f"config with job={job!r}"
+            if job != DISTIL
+            else f"--config={text} is for jaxdistill {found}: use that verb, or name a "
+            "config of distillation"
+        )
 
 
 def _require_mode(mode: str, known: tuple[str, ...], text: str) -> None:

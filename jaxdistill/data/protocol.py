@@ -26,7 +26,7 @@ class Fold(NamedTuple):
     test: tuple[Case, ...]
 
 
-@declared("segment")
+@declared("split")
 def leave_one_out(
     pool: SitePool,
     site: str,
@@ -46,7 +46,7 @@ def leave_one_out(
     `InputError` for an unknown site, a pool of one, too few sites, or a source site
     with a single patient.
     """
-    require_name("segment.site", site, pool.sites)
+    require_name("protocol.unseen", site, pool.sites)
     others = [other for other in pool.sites if other != site]
     if not others:
         raise InputError(
@@ -55,7 +55,7 @@ def leave_one_out(
         )
     if few > len(others):
         raise InputError(
-            f"segment.few={few} is more than the {len(others)} sites of {pool.name} "
+            f"split.few={few} is more than the {len(others)} sites of {pool.name} "
             f"beside {site!r}: use fewer, or 0 for all"
         )
     taken = sorted(others, key=lambda other: _rank(seed, other))[: few or None]

@@ -22,6 +22,22 @@ AXIS = "nets"
 ENGINES = ("shard_map", "pmap")
 
 
+def split_cpu(count: int) -> None:
+    """Make a CPU look like `count` devices, 0 leaves it whole; before any computation.
+
+    Raises `InputError` where JAX has begun to compute.
+    """
+    if not count:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError as error:
+        raise InputError(
+            f"devices.cpu={count} comes too late, as this process computes already: "
+            "use a fresh process, or set devices.cpu to 0"
+        ) from error
+
+
 def make_mesh(count: int = 0) -> Mesh:
     """A mesh over the first `count` devices, or over all of them for 0."""
     devices = jax.devices()

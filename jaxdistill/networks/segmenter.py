@@ -165,9 +165,8 @@ def _require_layers(name: str, names: tuple[str, ...], layers: tuple[str, ...]) 
             )
 
 
-def _require_shape(
-    name: str, shape: tuple[int, ...], channels: int, stride: int
-) -> None:
+def _require_shape(name: str, shape: tuple, channels: int, stride: int) -> None:
+    # A shape may have sizes that are symbols, where a program is exported.
     if len(shape) != 4 or shape[3] != channels:
         raise InputError(
             f"{name} takes images n h w {channels}, not of shape {tuple(shape)}"

@@ -7,6 +7,10 @@ from typing import Any
 
 import jax
 
+from jaxdistill.run.environment import device_name, versions
+from jaxdistill.run.files import read_json
+from jaxdistill.run.workdir import Workdir
+
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 FIRST_COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 
@@ -76,6 +80,19 @@ def human_seconds(seconds: float) -> str:
     if hours:
         return f"{hours}h {minutes_left:02d}m"
     return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+def costs(home: Workdir, seconds: float) -> dict[str, Any]:
+    """What it took and what it ran on."""
+    record = read_json(home.path / "config.json")
+    return {
+        "wall_seconds": seconds,
+        "peak_memory_bytes": peak_memory(),
+        "device": device_name(),
+        "versions": versions(),
+        "git_commit": record.get("git_commit"),
+        "config": record["config"],
+    }
 
 
 def peak_memory() -> int | None:

@@ -33,13 +33,14 @@ from jaxdistill.jobs.compare.scores import (
     set_facts,
 )
 from jaxdistill.jobs.distil.distilling import Parts, Way, nothing, prepare
-from jaxdistill.jobs.judging.evaluating import costs, record_of
+from jaxdistill.jobs.judging.evaluating import record_of
 from jaxdistill.jobs.judging.sets import Knowledge, distilled, everything
 from jaxdistill.jobs.judging.synthetic import load_synthetic
 from jaxdistill.jobs.settings.build import more_networks
 from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.run import figures
 from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.report import costs
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.types import Network
 

@@ -5,16 +5,14 @@ is distilled and nothing of what it is judged by.
 """
 
 import copy
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxdistill.distillation.coresets import KNOWN
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.judging.evaluating import record_of
-from jaxdistill.jobs.settings.resolve import override, resolve
+from jaxdistill.jobs.settings.varying import changed, require_fair, require_row
 from jaxdistill.ranges import words_of
-from jaxdistill.run.workdir import flatten
 
 # What all cells have in common, or that the comparison itself sets.
 SHARED = ("seed", "ipc", "data", "network", "eval", "devices", "init.count")
@@ -80,35 +78,9 @@ def varied(
     config: Mapping[str, Any], name: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The configuration of a variant: the common one with other values."""
-    if not re.fullmatch(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*", name):
-        raise InputError(
-            f"compare.methods names {name!r}, which must serve as a file name: use "
-            "letters, digits, - and single _"
-        )
-    if name in (*KNOWN, "full"):
-        raise InputError(
-            f"compare.methods names {name!r}, which is another row of the table: "
-            "rename the variant"
-        )
-    for key in flatten(values):
-        if key not in FREE and any(f"{key}.".startswith(f"{one}.") for one in SHARED):
-            raise InputError(
-                f"compare.methods.{name}.{key} would make the comparison unfair, as "
-                f"{key} is what all variants share: set it for all of them"
-            )
+    require_row("compare.methods", name, (*KNOWN, "full"))
+    require_fair(f"compare.methods.{name}", values, SHARED, FREE)
     return record_of(changed(config, values, f"compare.methods.{name}"))
-
-
-def changed(
-    config: Mapping[str, Any], values: Mapping[str, Any], said: str
-) -> dict[str, Any]:
-    """The full configuration with other values; `said` names them in a refusal."""
-    try:
-        made = resolve(override(config, values))
-    except InputError as error:
-        raise InputError(f"{said}: {error}") from error
-    made["devices"]["cpu"] = 0  # whoever asks has split it
-    return made
 
 
 def learns_labels(config: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import jax
 
 from jaxdistill.distillation.distill import DistillState, distilling
 from jaxdistill.distillation.experts import Experts, expert_labelled
-from jaxdistill.engine.mesh import make_mesh
+from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.distil import rules
 from jaxdistill.jobs.distil.expert_store import (
@@ -17,7 +17,7 @@ from jaxdistill.jobs.distil.expert_store import (
     ensure_experts,
     require_teaching,
 )
-from jaxdistill.jobs.judging.evaluating import conclude, costs, draw_curve, record_of
+from jaxdistill.jobs.judging.evaluating import conclude, draw_curve, record_of
 from jaxdistill.jobs.judging.judge import Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
 from jaxdistill.jobs.settings import build
@@ -26,7 +26,7 @@ from jaxdistill.run import figures
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
-from jaxdistill.run.report import ROWS
+from jaxdistill.run.report import ROWS, costs
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.run.writer import read_metrics
 from jaxdistill.types import Learner, Method, Synthetic
@@ -53,7 +53,7 @@ def prepare(
     """
     config = resolve(config)
     devices = config["devices"]
-    rules.split_cpu(devices["cpu"])
+    split_cpu(devices["cpu"])
     mesh = make_mesh(devices["count"])
     pool = like.judge.pool if like else build.build_pool(config)
     network = build.build_network(config, pool)

@@ -14,26 +14,9 @@ from jax.sharding import Mesh
 
 from jaxdistill.distillation.experts import Experts
 from jaxdistill.engine.mesh import require_multiple
-from jaxdistill.errors import InputError
 from jaxdistill.jobs.judging.judge import Judge
 from jaxdistill.jobs.settings.build import Given, build_method, build_policy
 from jaxdistill.types import Network, Pool, Synthetic
-
-
-def split_cpu(count: int) -> None:
-    """Make a CPU look like `count` devices, 0 leaves it whole; before any computation.
-
-    Raises `InputError` where JAX has begun to compute.
-    """
-    if not count:
-        return
-    try:
-        jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError as error:
-        raise InputError(
-            f"devices.cpu={count} comes too late, as this process computes already: "
-            "use a fresh process, or set devices.cpu to 0"
-        ) from error
 
 
 def require_runs(network: Network, pool: Pool) -> None:

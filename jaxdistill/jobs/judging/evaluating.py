@@ -14,9 +14,8 @@ from jaxdistill.jobs.judging.sets import candidates
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
 from jaxdistill.jobs.settings.resolve import free
 from jaxdistill.run import figures
-from jaxdistill.run.environment import device_name, versions
 from jaxdistill.run.files import read_json, write_json
-from jaxdistill.run.report import ROWS, peak_memory
+from jaxdistill.run.report import ROWS, costs
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.types import Pool, Synthetic
 
@@ -73,19 +72,6 @@ def conclude(
             for text, pair in across.items()
         },
         "figures": [str(path.relative_to(home.path)) for path in drawn],
-    }
-
-
-def costs(home: Workdir, seconds: float) -> dict[str, Any]:
-    """What it took and what it ran on."""
-    record = read_json(home.path / "config.json")
-    return {
-        "wall_seconds": seconds,
-        "peak_memory_bytes": peak_memory(),
-        "device": device_name(),
-        "versions": versions(),
-        "git_commit": record.get("git_commit"),
-        "config": record["config"],
     }
 
 

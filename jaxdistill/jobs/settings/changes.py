@@ -10,7 +10,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.distillation.distillers import METHODS
-from jaxdistill.jobs.settings.records import root
 from jaxdistill.jobs.settings.resolve import (
     fill,
     leaves,
@@ -18,26 +17,31 @@ from jaxdistill.jobs.settings.resolve import (
     override,
     schema,
 )
+from jaxdistill.jobs.settings.roots import DISTIL, distils, root_of
 from jaxdistill.settings import Chosen, Section
 
 SMALLEST = {"name": "convnet", "width": 4, "depth": 2}
+VARIED = (("compare", "methods"), ("study", "sets"), ("protocol", "students"))
 
 
-def changes() -> ConfigDict:
+def changes(job: str = DISTIL) -> ConfigDict:
     """No change yet; its sections are there to be written to."""
-    made = _sections(root(next(iter(METHODS))))
-    return config_dict({name: {} for name in METHODS} | made)
+    named = {} if job == DISTIL else {"job": job}
+    methods: dict[str, Any] = {}
+    if job == DISTIL:
+        methods = {name: {} for name in METHODS}
+    return config_dict(named | methods | _sections(root_of(named)))
 
 
 def variants(methods: dict[str, dict[str, Any]]) -> ConfigDict:
-    """`compare.methods` of values by dotted key: `{"dm": {"distribution.nets": 2}}`."""
+    """Variants by name, of values by dotted key: `{"dm": {"distribution.nets": 2}}`."""
     return config_dict({name: nested(values) for name, values in methods.items()})
 
 
 def smoke(c: ConfigDict) -> ConfigDict:
     """The same experiment at a size that ends in seconds and shows nothing."""
     made = c.to_dict()
-    for group, key in (("compare", "methods"), ("study", "sets")):
+    for group, key in VARIED:
         for name, values in made.get(group, {}).get(key, {}).items():
             made[group][key][name] = _small(override(made, values), within=values)
     return config_dict(override(made, _small(made)))
@@ -45,11 +49,12 @@ def smoke(c: ConfigDict) -> ConfigDict:
 
 def _small(config: dict[str, Any], within: Any = None) -> dict[str, Any]:
     """The small values of a configuration's settings, or of those that stand within."""
-    full = fill(config | {"network": SMALLEST})
+    smallest = {"network": dict(SMALLEST)} if distils(config) else {}
+    full = fill(config | smallest)
     known = leaves(schema(full), full)
     small = {key: s.small for key, s, _ in known if s.small is not None}
     if within is None:
-        return nested(small) | {"network": dict(SMALLEST)}
+        return nested(small) | smallest
     return _replaced(within, small, "")
 
 

@@ -14,13 +14,12 @@ from typing import Any
 
 from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.errors import InputError, require_name
-from jaxdistill.jobs.settings.records import Distillation, root
+from jaxdistill.jobs.settings.roots import METHOD, distils, root_of
 from jaxdistill.ranges import OneOf
 from jaxdistill.settings import Chosen, Section, Setting, require_settings, section_of
 
 Changes = Mapping[str, Any]
 Full = dict[str, Any]
-METHOD = Distillation().method
 
 
 def resolve(changes: Changes) -> Full:
@@ -39,14 +38,14 @@ def fill(changes: Changes) -> Full:
 
     Raises `InputError` for a key that there is not.
     """
-    _require_method(changes)
+    if distils(changes):
+        _require_method(changes)
     return _filled(schema(changes), changes, "")
 
 
 def schema(changes: Changes) -> Section:
     """The settings that there are, as these changes choose among them."""
-    section = root(changes.get("method", METHOD))
-    return _expanded(section, changes, "")
+    return _expanded(root_of(changes), changes, "")
 
 
 def override(changes: Changes, others: Changes) -> Full:
@@ -59,8 +58,10 @@ def override(changes: Changes, others: Changes) -> Full:
     for name in METHODS:
         if name != method and "method" in others:
             made.pop(name, None)
-    if method in METHODS:
-        _drop(root(method), made, others)
+    if not distils(made):
+        _drop(root_of(made), made, others)
+    elif method in METHODS:
+        _drop(root_of({"method": method}), made, others)
     return _merged(made, others)
 
 
@@ -73,9 +74,9 @@ def leaves(section: Section, full: Changes, at: str = "") -> Iterator[tuple]:
             yield from leaves(node, full[name], f"{at}{name}.")
 
 
-def free() -> tuple[str, ...]:
+def free(changes: Changes | None = None) -> tuple[str, ...]:
     """What a resumed run may change, by dotted key: none of it changes a result."""
-    full = fill({})
+    full = fill(changes or {})
     return tuple(key for key, setting, _ in leaves(schema(full), full) if setting.free)
 
 

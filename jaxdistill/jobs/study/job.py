@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxdistill.engine.mesh import split_cpu
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.compare import job as comparing
-from jaxdistill.jobs.distil import rules
-from jaxdistill.jobs.judging.evaluating import costs, record_of
+from jaxdistill.jobs.judging.evaluating import record_of
 from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.jobs.study.figure import relation_figure
 from jaxdistill.jobs.study.points import (
@@ -31,6 +31,7 @@ from jaxdistill.jobs.study.report import as_csv, report
 from jaxdistill.jobs.study.sets import sets_of
 from jaxdistill.run import figures
 from jaxdistill.run.files import plain, read_json, write_atomic, write_json
+from jaxdistill.run.report import costs
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 Study = dict[str, Any]
@@ -49,7 +50,7 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
     config = resolve(config)
     level = config["study"]["level"]
     wanted = sets_of(config)
-    rules.split_cpu(config["devices"]["cpu"])
+    split_cpu(config["devices"]["cpu"])
     record = record_of(config)
     with open_workdir(workdir, record, free()) as home:
         for note in home.notes:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdistill.errors import InputError
-from jaxdistill.jobs.compare.plan import changed, plan
+from jaxdistill.jobs.compare.plan import plan
+from jaxdistill.jobs.settings.varying import changed
 from jaxdistill.run.workdir import flatten
 
 OWN = ("study", "devices")  # belong to the whole study

@@ -1,0 +1,1 @@
+"""The segment verb: teachers, students alone and distilled, on sites unseen."""

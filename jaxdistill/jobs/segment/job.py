@@ -1,0 +1,261 @@
+"""The segment verb: one student alone and one distilled, judged on sites unseen.
+
+    workdir/
+      teachers/ classes/   trainings, each with its own checkpoints
+      models/              every network as safetensors
+      scores/              every network's scores by case
+      table.csv table.md figures/ summary.json student.safetensors student.stablehlo
+
+What is there is not made again; a student added to the configuration is trained beside
+those that are done.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxdistill.data.slices import frame
+from jaxdistill.engine.mesh import make_mesh, split_cpu
+from jaxdistill.errors import Diverged
+from jaxdistill.jobs.segment import pictures
+from jaxdistill.jobs.segment import table as tables
+from jaxdistill.jobs.segment.judging import Judged, costs, means, score
+from jaxdistill.jobs.segment.lessons import (
+    Room,
+    Seat,
+    Tutors,
+    begun,
+    class_of,
+    tutors,
+)
+from jaxdistill.jobs.segment.models import load_model, save_model, save_program
+from jaxdistill.jobs.segment.plan import Plan, Pupil, digest, of_teacher, plan
+from jaxdistill.jobs.settings import build_segmentation as build
+from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.run import figures
+from jaxdistill.run import report as reports
+from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.workdir import Workdir, open_workdir
+
+LATER = ("unseen", "seeds", "students")  # of the protocol: what may be added
+TEACHER = "teacher"
+Config = Mapping[str, Any]
+Bench = dict[tuple[str, str, int], Judged]  # by name, site left out, seed
+
+
+def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
+    """Make or finish the run of a configuration; returns the table's rows."""
+    began = time.perf_counter()
+    workdir = workdir.expanduser().absolute()
+    config = resolve(config)
+    split_cpu(config["devices"]["cpu"])
+    pool = build.build_sites(config)
+    wanted = plan(config, pool)
+    shape = frame(pool.cases, _stride(config, wanted))
+    room = Room(workdir, pool, shape, make_mesh(config["devices"]["count"]), say)
+    with open_workdir(workdir, record_of(config), free(config)) as home:
+        for note in (*home.notes, *pool.skipped):
+            say(f"note: {note}")
+        reasons: dict[str, str] = {}
+        bench: Bench = {}
+        for seed in wanted.seeds:
+            for unseen, fold in wanted.folds.items():
+                seat = Seat(unseen, fold, seed)
+                bench |= _fold(room, config, seat, wanted.pupils, reasons)
+        rows = _rows(room, config, wanted, bench)
+        _write(home, room, config, wanted, bench, rows, reasons)
+        summary = _summary(config, wanted, rows, reasons, home)
+        summary |= reports.costs(home, time.perf_counter() - began)
+        write_json(home.summary, summary | {"complete": True})
+    return rows
+
+
+def record_of(config: Config) -> dict[str, Any]:
+    """What a work folder belongs to: all but what may be added to it later."""
+    kept = copy.deepcopy(dict(config))
+    for key in LATER:
+        kept["protocol"].pop(key)
+    return kept
+
+
+def _fold(
+    room: Room,
+    config: Config,
+    seat: Seat,
+    pupils: Sequence[Pupil],
+    reasons: dict[str, str],
+) -> Bench:
+    """Everyone of one fold and seed, trained and scored; failures by name."""
+    bench: Bench = {}
+    taught: dict[str, Tutors] = {}
+
+    def teachers(pupil: Pupil) -> Tutors:
+        key = _voice(pupil.config)
+        if key not in taught:
+            taught[key] = tutors(room, pupil.config, seat)
+            name = TEACHER if not taught.keys() - {key} else f"{TEACHER}_{pupil.name}"
+            one = Judged(name, key, taught[key])
+            score(room, config, seat, one)
+            bench[name, seat.unseen, seat.seed] = one
+        return taught[key]
+
+    own = next((p for p in pupils if p.name == "distilled"), pupils[0])
+    teachers(own)
+    found = {p.name: _kept(room, p, seat) for p in pupils}
+    missing = [p for p in pupils if found[p.name] is None]
+    for group in begun(room, seat, missing):
+        trained = _learned(room, seat, group, teachers(group[-1]), reasons)
+        for pupil in group:
+            if pupil.name in trained:
+                _keep(room, pupil, seat, trained[pupil.name])
+                found[pupil.name] = _kept(room, pupil, seat)
+    for pupil in pupils:
+        if _listens(pupil.config):
+            teachers(pupil)
+        if (one := found[pupil.name]) is not None:
+            score(room, config, seat, one)
+            bench[pupil.name, seat.unseen, seat.seed] = one
+    return bench
+
+
+def _learned(
+    room: Room,
+    seat: Seat,
+    group: list[Pupil],
+    taught_by: Tutors,
+    reasons: dict[str, str],
+) -> dict[str, Any]:
+    try:
+        trained = class_of(room, seat, group, taught_by)
+    except Diverged as error:
+        trained = {}
+        room.say(f"class {seat.name} failed: {error}")
+    for pupil in group:
+        if pupil.name not in trained:
+            at = f"{pupil.name}, {seat.unseen} left out, seed {seat.seed}"
+            reasons[at] = "its training left the finite numbers: lower learning.lr"
+    return trained
+
+
+def _kept(room: Room, pupil: Pupil, seat: Seat) -> Judged | None:
+    """A student whose weights are in a file."""
+    network = build.build_network(pupil.config, room.pool, "student")
+    one = Judged(pupil.name, pupil.digest, Tutors((network,)))
+    path = one.file(room, seat, "models", ".safetensors")
+    if not path.exists():
+        return None
+    return one._replace(networks=Tutors((network,), (load_model(path).params,)))
+
+
+def _keep(room: Room, pupil: Pupil, seat: Seat, params: Any) -> None:
+    one = Judged(pupil.name, pupil.digest, Tutors())
+    path = one.file(room, seat, "models", ".safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(path, params, facts_of(room, pupil.config, "student"))
+
+
+def facts_of(room: Room, config: Config, role: str) -> dict[str, Any]:
+    """What a file tells of a network: how to build it, and what it was made for."""
+    return {
+        "network": config[role],
+        "channels": build.channels_of(config, room.pool),
+        "classes": room.pool.classes,
+        "class_names": room.pool.class_names,
+        "neighbours": config["protocol"]["neighbours"],
+        "shape": room.shape,
+        "data": config["data"],
+    }
+
+
+def _voice(config: Config) -> str:
+    """A digest of the teachers that a configuration asks for."""
+    return digest(of_teacher(config) | {"teachers": config["teachers"]})
+
+
+def _listens(config: Config) -> bool:
+    return any(one["weight"] for one in config["losses"].values())
+
+
+def _stride(config: Config, wanted: Plan) -> int:
+    """What divides the sides of slices: by the strides of all networks."""
+    configs = [config, *(p.config for p in wanted.pupils)]
+    return max(
+        build.build_network(one, wanted.pool, role).stride
+        for one in configs
+        for role in ("teacher", "student")
+    )
+
+
+def _rows(room: Room, config: Config, wanted: Plan, bench: Bench) -> list[tables.Row]:
+    scores = {
+        place: means(score(room, config, _seat(wanted, place), one), "test")
+        for place, one in bench.items()
+    }
+    names = [n for n in dict.fromkeys(name for name, *_ in bench) if TEACHER in n]
+    names += [p.name for p in wanted.pupils if any(p.name == n for n, *_ in bench)]
+    first = {name: next(o for p, o in bench.items() if p[0] == name) for name in names}
+    facts = costs(room, config, {n: one.networks for n, one in first.items()})
+    for name, one in first.items():
+        facts[name]["bytes"] = sum(leaf.nbytes for leaf in _leaves(one.networks.params))
+    sites = list(wanted.folds)
+    return tables.rows_of(names, sites, wanted.seeds, scores, facts)
+
+
+def _leaves(params: Any) -> list[Any]:
+    import jax
+
+    return jax.tree.leaves(params)
+
+
+def _seat(wanted: Plan, place: tuple[str, str, int]) -> Seat:
+    _, unseen, seed = place
+    return Seat(unseen, wanted.folds[unseen], seed)
+
+
+def _write(
+    home: Workdir,
+    room: Room,
+    config: Config,
+    wanted: Plan,
+    bench: Bench,
+    rows: list[tables.Row],
+    reasons: Mapping[str, str],
+) -> None:
+    write_atomic(home.path / "table.csv", tables.as_csv(rows).encode())
+    text = tables.as_markdown(rows, reasons)
+    write_atomic(home.path / "table.md", text.encode())
+    if figures.available():
+        pictures.draw(home, room, config, wanted, bench, rows)
+    unseen, seed = next(iter(wanted.folds)), wanted.seeds[0]
+    best = "distilled" if config["distil"] else "alone"
+    if (one := bench.get((best, unseen, seed))) is not None:
+        seat = _seat(wanted, (best, unseen, seed))
+        path = one.file(room, seat, "models", ".safetensors")
+        write_atomic(home.path / "student.safetensors", path.read_bytes())
+        save_program(home.path / "student.stablehlo", load_model(path), room.shape)
+
+
+def _summary(
+    config: Config,
+    wanted: Plan,
+    rows: list[tables.Row],
+    reasons: Mapping[str, str],
+    home: Workdir,
+) -> dict[str, Any]:
+    drawn = sorted(home.figures.glob("*.png"))
+    pool = wanted.pool
+    return {
+        "rows": rows,
+        "cases": {s: sum(c.site == s for c in pool.cases) for s in pool.sites},
+        "class_names": pool.class_names,
+        "skipped": pool.skipped,
+        "failed": reasons,
+        "protocol": config["protocol"],
+        "scores": {
+            file.stem: read_json(file)
+            for file in sorted((home.path / "scores").glob("*.json"))
+        },
+        "figures": [str(path.relative_to(home.path)) for path in drawn],
+    }

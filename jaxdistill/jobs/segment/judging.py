@@ -1,0 +1,137 @@
+"""What trained segmenters are worth: scores by case, size, and seconds a slice.
+
+workdir/scores/FOLD_seedS_NAME_DIGEST.json    by case of the site left out, and of
+                                              validation
+workdir/models/FOLD_seedS_NAME_DIGEST.safetensors
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdistill.data.slices import planes_of, restore
+from jaxdistill.evaluation.segmentation import segmentation_scores
+from jaxdistill.jobs.segment.lessons import Room, Seat, Tutors
+from jaxdistill.networks.counts import flops, parameters
+from jaxdistill.run.files import read_json, write_json
+from jaxdistill.segmentation.inference import masks_of, predict
+from jaxdistill.types import Case, SitePool
+
+METRICS = ("dice", "hd95", "assd", "iou", "nsd", "volume_difference")
+PARTS = ("test", "val")
+
+Config = Mapping[str, Any]
+
+
+class Judged(NamedTuple):
+    """Who is judged: one network, or several that speak together."""
+
+    name: str
+    digest: str
+    networks: Tutors
+
+    def file(self, room: Room, seat: Seat, folder: str, suffix: str) -> Path:
+        """Where something of it lies."""
+        return room.folder / folder / f"{seat.name}_{self.name}_{self.digest}{suffix}"
+
+
+def score(room: Room, config: Config, seat: Seat, judged: Judged) -> dict[str, Any]:
+    """Scores of every case of the fold; those in a file are read."""
+    path = judged.file(room, seat, "scores", ".json")
+    if not path.exists():
+        room.say(f"scoring {seat.name} {judged.name}")
+        cases = {"test": seat.fold.test, "val": seat.fold.val}
+        found = {
+            part: {
+                case.name: _case_scores(room, config, judged.networks, case)
+                for case in cases[part]
+            }
+            for part in PARTS
+        }
+        write_json(path, found)
+    return read_json(path)
+
+
+def predicted(room: Room, config: Config, networks: Tutors, case: Case) -> np.ndarray:
+    """The mask of a case, in its own shape: `d h w`, uint8."""
+    planes = planes_of(case, room.shape, config["protocol"]["neighbours"])
+    logits = predict(
+        networks.networks, networks.params, planes, batch=config["eval"]["batch"]
+    )
+    return restore(masks_of(logits), case)
+
+
+def costs(
+    room: Room, config: Config, networks: Mapping[str, Tutors]
+) -> dict[str, dict[str, Any]]:
+    """Parameters, operations and seconds a slice of every network, timed in turns."""
+    image = np.zeros((1, *room.shape, _channels(room.pool, config)), np.float32)
+    runs = {name: _runner(one, image) for name, one in networks.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    for run in runs.values():
+        run()  # compiles
+    for _ in range(config["eval"]["latency"]):
+        for name, run in runs.items():
+            begun = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begun)
+    return {
+        name: {
+            "parameters": sum(map(parameters, one.params)),
+            "flops_per_slice": sum(
+                flops(network, image.shape[1:]) for network in one.networks
+            ),
+            "seconds_per_slice": float(np.median(seconds[name])),
+        }
+        for name, one in networks.items()
+    }
+
+
+def means(record: Mapping[str, Any], part: str) -> dict[str, float]:
+    """The mean over cases and classes of every metric, of one part of a record.
+
+    A class that a case has not counts nowhere; a distance that is infinite, as its mask
+    was not found at all, is left out and told by `missed`.
+    """
+    found: dict[str, float] = {}
+    for metric in METRICS:
+        values = np.array([case[metric] for case in record[part].values()], float)
+        finite = values[np.isfinite(values)]
+        found[metric] = float(finite.mean()) if finite.size else float("nan")
+    surface = np.array([case["hd95"] for case in record[part].values()], float)
+    return found | {"missed": float(np.isinf(surface).sum())}
+
+
+def _case_scores(
+    room: Room, config: Config, networks: Tutors, case: Case
+) -> dict[str, list[float]]:
+    mask = predicted(room, config, networks, case)
+    found = segmentation_scores(
+        mask,
+        case.mask,
+        case.spacing,
+        classes=room.pool.classes,
+        tolerance=config["eval"]["tolerance"],
+    )
+    return {name: [float(v) for v in found[name]] for name in METRICS}
+
+
+def _runner(networks: Tutors, image: np.ndarray) -> Callable[[], Any]:
+    """A call that answers when the mask of one slice is there."""
+    placed = jax.device_put((networks.params, image))
+
+    @jax.jit
+    def look(params: Sequence[Any], x: Any) -> Any:
+        said = [n.apply(p, x) for n, p in zip(networks.networks, params, strict=True)]
+        return (sum(said[1:], said[0]) / len(said)).argmax(axis=-1)
+
+    return lambda: jax.block_until_ready(look(*placed))
+
+
+def _channels(pool: SitePool, config: Config) -> int:
+    planes = 2 * config["protocol"]["neighbours"] + 1
+    return planes * pool.cases[0].image.shape[-1]

@@ -1,0 +1,223 @@
+"""Training in a run's folder: teachers one by one, students in classes.
+
+    workdir/teachers/FOLD_seedS_DIGEST/    one teacher
+    workdir/classes/FOLD_seedS_DIGEST/     the students of one class
+
+each with the checkpoints and metrics of a run of its own. A class that was begun is
+ended before another begins, so that a student added later costs itself alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdistill.data.protocol import Fold
+from jaxdistill.data.slices import slices_of
+from jaxdistill.engine.mesh import require_multiple
+from jaxdistill.jobs.segment.plan import Pupil, digest, of_teacher
+from jaxdistill.jobs.settings import build_segmentation as build
+from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.limits import Limit
+from jaxdistill.run.loop import Loop, train
+from jaxdistill.segmentation.drawing import stock
+from jaxdistill.segmentation.teaching import (
+    Practice,
+    Progress,
+    Resident,
+    Student,
+    numbers,
+    teach,
+)
+from jaxdistill.types import Case, Learner, Params, Segmenter, SitePool, Slices
+
+Config = Mapping[str, Any]
+
+
+class Room(NamedTuple):
+    """What all lessons of a run share: its folder, its cases, how they are sliced."""
+
+    folder: Path
+    pool: SitePool
+    shape: tuple[int, int]
+    mesh: Mesh
+    say: Callable
+
+
+class Seat(NamedTuple):
+    """One fold and one seed: where a student sits."""
+
+    unseen: str
+    fold: Fold
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its folders."""
+        return f"{safe(self.unseen)}_seed{self.seed}"
+
+
+class Tutors(NamedTuple):
+    """Trained teachers who speak together."""
+
+    networks: tuple[Segmenter, ...] = ()
+    params: tuple[Params, ...] = ()
+
+
+def tutors(room: Room, config: Config, seat: Seat) -> Tutors:
+    """The teachers that a configuration asks for, trained or read."""
+    network = build.build_network(config, room.pool, "teacher")
+    found = []
+    for cases, name in _of_whom(config, seat):
+        for member in range(config["teachers"]["count"]):
+            found.append(_teacher(room, config, network, cases, (name, seat, member)))
+    return Tutors((network,) * len(found), tuple(found))
+
+
+def class_of(
+    room: Room, seat: Seat, pupils: Sequence[Pupil], taught_by: Tutors
+) -> dict[str, Params]:
+    """The students of one class after their training, by name.
+
+    A student whose numbers are no longer finite is not among them.
+    """
+    config = pupils[0].config
+    pool = room.pool
+    students = {
+        p.name: Student(
+            build.build_network(p.config, pool, "student"),
+            build.build_terms(p.config, pool.classes),
+        )
+        for p in pupils
+    }
+    wanted = {p.name: p.digest for p in pupils}
+    folder = room.folder / "classes" / f"{seat.name}_{digest(wanted)}"
+    listening = any(student.terms for student in students.values())
+    if not listening:
+        taught_by = Tutors()
+    practice = build.build_practice(config, "learning")
+    learner = _learner(config, students, taught_by.networks, practice, room)
+    key = jax.random.fold_in(jax.random.key(seat.seed), 1)
+    room.say(f"class {seat.name}: {', '.join(students)}")
+    write_json(folder / "class.json", wanted)
+    data = Resident(stock(_slices(room, seat.fold.train, config)), taught_by.params)
+    state = _trained(room, folder, config, practice, learner, data, key)
+    return {n: one.params for n, one in state.students.items() if _finite(one)}
+
+
+def begun(room: Room, seat: Seat, missing: Iterable[Pupil]) -> list[list[Pupil]]:
+    """The classes to hold for students without a score: first those begun before."""
+    left = list(missing)
+    groups = []
+    for file in sorted((room.folder / "classes").glob(f"{seat.name}_*/class.json")):
+        wanted = read_json(file)
+        here = [p for p in left if wanted.get(p.name) == p.digest]
+        if here and len(here) == len(wanted):
+            groups.append(here)
+            left = [p for p in left if p not in here]
+    by: dict[str, list[Pupil]] = {}
+    for pupil in left:
+        by.setdefault(pupil.common, []).append(pupil)
+    return [*groups, *by.values()]
+
+
+def safe(name: str) -> str:
+    """A site's name as part of a file's."""
+    return "".join(c if c.isalnum() or c in "-" else "-" for c in name)
+
+
+def _of_whom(config: Config, seat: Seat) -> list[tuple[tuple[Case, ...], str]]:
+    """The cases that each teacher learns from, and a name for them."""
+    cases = seat.fold.train
+    if config["teachers"]["each"] == "fold":
+        return [(cases, f"but-{safe(seat.unseen)}")]
+    sites = dict.fromkeys(case.site for case in cases)
+    return [
+        (tuple(c for c in cases if c.site == site), f"only-{safe(site)}")
+        for site in sites
+    ]
+
+
+def _teacher(
+    room: Room,
+    config: Config,
+    network: Segmenter,
+    cases: tuple[Case, ...],
+    who: tuple[str, Seat, int],
+) -> Params:
+    name, seat, member = who
+    told = {"config": of_teacher(config), "cases": [case.name for case in cases]}
+    label = f"{name}_seed{seat.seed}" + (f"_{member}" if member else "")
+    folder = room.folder / "teachers" / f"{label}_{digest(told)}"
+    practice = build.build_practice(config, "teaching")
+    learner = _learner(config, {"teacher": Student(network)}, (), practice, room)
+    key = jax.random.fold_in(jax.random.key(seat.seed), 100 + member)
+    room.say(f"teacher {label}")
+    data = Resident(stock(_slices(room, cases, config)), ())
+    state = _trained(room, folder, config, practice, learner, data, key)
+    return state.students["teacher"].params
+
+
+def _learner(
+    config: Config,
+    students: Mapping[str, Student],
+    teachers: tuple[Segmenter, ...],
+    practice: Practice,
+    room: Room,
+) -> Learner:
+    patches = build.build_patches(config)
+    require_multiple("patches.batch", patches.batch, room.mesh)
+    channels = build.channels_of(config, room.pool)
+    return teach(
+        students,
+        teachers,
+        practice,
+        patches,
+        build.build_policy(config),
+        channels=channels,
+    )
+
+
+def _trained(
+    room: Room,
+    folder: Path,
+    config: Config,
+    practice: Practice,
+    learner: Learner,
+    data: Resident,
+    key: jax.Array,
+) -> Any:
+    loop = Loop(
+        folder=folder,
+        steps=practice.steps,
+        key=key,
+        mesh=room.mesh,
+        engine=config["devices"]["map"],
+        per_call=config["steps_per_call"],
+        log_every=config["log_every"],
+        checkpoint_every=config["checkpoint_every"],
+        keep=1,
+        tensorboard=config["tensorboard"],
+        limit=Limit(**config["limit"]),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    state, _ = train(loop, learner, data, numbers(build.build_patches(config)))
+    return jax.tree.map(np.asarray, state)
+
+
+def _slices(room: Room, cases: Sequence[Case], config: Config) -> Slices:
+    return slices_of(
+        cases,
+        room.pool.sites,
+        shape=room.shape,
+        neighbours=config["protocol"]["neighbours"],
+    )
+
+
+def _finite(student: Progress) -> bool:
+    leaves = jax.tree.leaves(student.params)
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)

@@ -1,0 +1,134 @@
+"""What a segmentation run comprises: which students, on which site left out, by seed.
+
+A lesson is a training of its own: one teacher, or all the students of one fold that
+differ in nothing but their networks and losses. Its name ends in a digest of all that
+decides its result, so that what is changed is trained anew and what is not is kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxdistill.data.protocol import Fold, leave_one_out
+from jaxdistill.errors import InputError, require_name
+from jaxdistill.jobs.settings.varying import changed, require_fair, require_row
+from jaxdistill.ranges import words_of
+from jaxdistill.types import SitePool
+
+# What all students have in common, and what of a configuration decides no training.
+SHARED = (
+    "job",
+    "distil",
+    "data",
+    "protocol",
+    "split",
+    "eval",
+    "devices",
+    "teacher",
+    "teaching",
+)
+APART = ("student", "losses")
+IDLE = ("protocol", "eval", "devices", "distil", "job", "limit")
+PACE = ("log_every", "checkpoint_every", "tensorboard")
+TAUGHT_BY = (
+    "data",
+    "split",
+    "teacher",
+    "teaching",
+    "patches",
+    "augment",
+    "steps_per_call",
+)
+
+Config = Mapping[str, Any]
+
+
+class Pupil(NamedTuple):
+    """One student: its name in the table, and its configuration."""
+
+    name: str
+    config: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen digits of all that decides what it becomes, but fold and seed."""
+        decided = decisive(self.config)
+        if not decided["losses"]:  # whoever listens to no teacher depends on none
+            teachers = ("teacher", "teachers", "teaching")
+            decided = {k: v for k, v in decided.items() if k not in teachers}
+        return digest(decided)
+
+    @property
+    def common(self) -> str:
+        """A digest that students have in common who learn in one class."""
+        decided = decisive(self.config)
+        return digest({k: v for k, v in decided.items() if k not in APART})
+
+
+class Plan(NamedTuple):
+    """The folds of the left-out sites, and who learns in each of them."""
+
+    pool: SitePool
+    folds: dict[str, Fold]
+    seeds: tuple[int, ...]
+    pupils: tuple[Pupil, ...]
+
+
+def plan(config: Config, pool: SitePool) -> Plan:
+    """The run that a configuration asks for; `InputError` for what cannot be."""
+    protocol = config["protocol"]
+    unseen = words_of(protocol["unseen"]) or pool.sites
+    for site in unseen:
+        require_name("protocol.unseen", site, pool.sites)
+    folds = {site: leave_one_out(pool, site, **config["split"]) for site in unseen}
+    seeds = tuple(dict.fromkeys(protocol["seeds"]))
+    return Plan(pool, folds, seeds, pupils(config))
+
+
+def pupils(config: Config) -> tuple[Pupil, ...]:
+    """The student alone, the one that the losses distil, and the variants."""
+    silent = {name: {"weight": 0.0} for name in config["losses"]}
+    base = {**config, "protocol": {**config["protocol"], "students": {}}}
+    made = {"alone": changed(base, {"losses": silent}, "alone")}
+    if config["distil"]:
+        made["distilled"] = changed(base, {}, "distilled")
+    for name, values in config["protocol"]["students"].items():
+        said = "protocol.students"
+        require_row(said, name, ("teacher", *made))
+        require_fair(f"{said}.{name}", values, SHARED)
+        # A variant's losses are those that it names, whatever the common ones are.
+        told = {"losses": silent} if "losses" in values else {}
+        made[name] = changed(changed(base, told, said), values, f"{said}.{name}")
+    if config["distil"] and not any(one["weight"] for one in config["losses"].values()):
+        raise InputError(
+            "losses have no weight at all, so that the student called distilled is "
+            "the one called alone: set one, as in losses.logits.weight=1, or distil="
+            "false"
+        )
+    return tuple(Pupil(name, made[name]) for name in made)
+
+
+def decisive(config: Config) -> dict[str, Any]:
+    """What of a configuration decides a student, its teachers included."""
+    kept = {k: v for k, v in config.items() if k not in (*IDLE, *PACE)}
+    kept["losses"] = {k: v for k, v in kept["losses"].items() if v["weight"]}
+    return kept | {"neighbours": config["protocol"]["neighbours"]}
+
+
+def of_teacher(config: Config) -> dict[str, Any]:
+    """What of a configuration decides a teacher."""
+    seen = {"neighbours": config["protocol"]["neighbours"]}
+    return {key: config[key] for key in TAUGHT_BY} | seen
+
+
+def common(pupil: Pupil) -> str:
+    """A digest that students have in common who learn in one class."""
+    decided = decisive(pupil.config)
+    return digest({k: v for k, v in decided.items() if k not in APART})
+
+
+def digest(record: Any) -> str:
+    """Sixteen hexadecimal digits that name a record."""
+    text = json.dumps(record, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

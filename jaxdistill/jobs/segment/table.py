@@ -1,0 +1,132 @@
+"""The one table of a segmentation run: scores to rows, rows to CSV and Markdown.
+
+A row is one kind of training on one site left out, or the mean over these sites. Its
+numbers are means and deviations over seeds, of the mean over cases and classes; those
+of the row `mean` are over seeds as well, of the mean over sites.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxdistill.run.report import human_bytes, human_seconds, markdown, score_text
+
+SHOWN = ("dice", "hd95", "assd", "nsd")
+MEAN = "mean"
+Row = dict[str, Any]
+Scores = Mapping[tuple[str, str, int], Mapping[str, float]]  # by name, site, seed
+
+
+def rows_of(
+    names: Sequence[str],
+    sites: Sequence[str],
+    seeds: Sequence[int],
+    scores: Scores,
+    facts: Mapping[str, Mapping[str, Any]],
+) -> list[Row]:
+    """Rows by training and site, with what each gains over the student alone."""
+    rows = []
+    for name in names:
+        for site in (*sites, MEAN):
+            here = sites if site == MEAN else (site,)
+            runs = [
+                {m: _mean([scores[name, s, seed][m] for s in here]) for m in METRICS}
+                for seed in seeds
+                if all((name, s, seed) in scores for s in here)
+            ]
+            row: Row = {"trained": name, "site": site, "n": len(runs)}
+            for metric in METRICS:
+                row[metric] = spread([run[metric] for run in runs])
+            row["gain"] = _gain(name, here, seeds, scores)
+            rows.append(row | dict(facts.get(name, {})))
+    return rows
+
+
+METRICS = ("dice", "hd95", "assd", "iou", "nsd", "volume_difference", "missed")
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample deviation and count of the finite values."""
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite:
+        return {"mean": math.nan, "std": math.nan, "n": 0}
+    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else 0.0
+    return {"mean": float(np.mean(finite)), "std": std, "n": len(finite)}
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Every column of every row; a score is two columns, the mean and `_std`."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return file.getvalue()
+
+
+def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
+    """Means over the sites with costs, then Dice by site, then what failed."""
+    sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))
+    head = ["trained", "Dice", "HD95", "ASSD", "NSD", "gain in Dice (standard error)"]
+    cells = [[*head, "parameters", "bytes", "s/slice"]]
+    for row in rows:
+        if row["site"] == MEAN:
+            told = [score_text(row[metric]) for metric in SHOWN]
+            costs = [
+                f"{row['parameters']:,}" if "parameters" in row else "–",
+                human_bytes(row["bytes"]) if "bytes" in row else "–",
+                human_seconds(row["seconds_per_slice"])
+                if "seconds_per_slice" in row
+                else "–",
+            ]
+            cells.append([row["trained"], *told, _gained(row["gain"]), *costs])
+    by_site = [["Dice on the site left out", *sites]]
+    for name in dict.fromkeys(row["trained"] for row in rows):
+        own = {row["site"]: row["dice"] for row in rows if row["trained"] == name}
+        by_site.append([name, *(score_text(own[site]) for site in sites)])
+    told = [f"* {name}: {reason}" for name, reason in reasons.items()]
+    parts = [markdown(cells), markdown(by_site), "\n".join(told)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _gain(
+    name: str, sites: Sequence[str], seeds: Sequence[int], scores: Scores
+) -> dict[str, float] | None:
+    """By how much Dice exceeds the student alone: pairs of one site and one seed.
+
+    The standard error is that of the mean over all pairs.
+    """
+    pairs = [
+        scores[name, site, seed]["dice"] - scores["alone", site, seed]["dice"]
+        for site in sites
+        for seed in seeds
+        if (name, site, seed) in scores and ("alone", site, seed) in scores
+    ]
+    if name == "alone" or not pairs:
+        return None
+    found = spread(pairs)
+    return {**found, "error": found["std"] / math.sqrt(max(1, found["n"]))}
+
+
+def _gained(gain: Mapping[str, float] | None) -> str:
+    return "–" if gain is None else f"{gain['mean']:+.3f} ({gain['error']:.3f})"
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [v for v in values if math.isfinite(v)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {key: value["mean"], f"{key}_std": value["std"]}
+        else:
+            flat[key] = "" if value is None else value
+    return flat

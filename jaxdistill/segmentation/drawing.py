@@ -1,0 +1,119 @@
+"""Patches of slices for a step: drawn, cut, augmented and cut again inside the program.
+
+A share of the patches is centred on a pixel of the foreground, as nnU-Net does; the
+rest lies anywhere. Each is cut with a margin, so that a turned one still has pixels in
+its corners, moved, and cut to its size. Sample g of step s is a function of (key, s, g)
+alone: the number of devices changes nothing.
+"""
+
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.augment.paired import Paired, augment_pairs
+from jaxdistill.errors import InputError
+from jaxdistill.ranges import Many, Range
+from jaxdistill.segmentation.term import Masks
+from jaxdistill.settings import Small
+from jaxdistill.types import IGNORED, PRNGKey, Slices
+
+MARGIN = 1.25  # of a patch's side, before it is turned
+
+
+class Patches(NamedTuple):
+    """What a batch is made of."""
+
+    batch: Annotated[Many, "patches a step", Small(2)] = 8
+    patch: Annotated[
+        int, Range(0, 4096), "pixels a side; 0: whole slices", Small(32)
+    ] = 0
+    foreground: Annotated[
+        float, Range(0, 1), "share of patches about a pixel that is not background"
+    ] = 0.33
+
+
+class Stock(NamedTuple):
+    """Slices on the device, and which of them show something."""
+
+    slices: Slices
+    filled: Int[Array, " f"]
+
+
+def stock(slices: Slices) -> Stock:
+    """The slices with a list of those that have a pixel of some class.
+
+    Raises `InputError` where all masks are empty.
+    """
+    masks = np.asarray(slices.masks)
+    shown = ((masks > 0) & (masks != IGNORED)).any(axis=(1, 2))
+    if not shown.any():
+        raise InputError(
+            f"all {len(masks)} training masks are empty; a segmenter needs some that "
+            "are not: check what the masks hold"
+        )
+    return Stock(slices, jnp.asarray(np.flatnonzero(shown), jnp.int32))
+
+
+def draw(
+    stock: Stock,
+    key: PRNGKey,
+    numbers: Int[Array, " b"],
+    patches: Patches,
+    policy: Paired | None,
+) -> tuple[Float[Array, "b h w c"], Masks]:
+    """The samples of those numbers; `policy` None leaves them as they are."""
+    keys = jax.vmap(lambda g: jax.random.fold_in(key, g))(numbers)
+    size, window = _sizes(stock.slices, patches, policy)
+    images, masks = jax.vmap(lambda k: _cut(stock, k, window, patches))(keys)
+    if policy is not None:
+        moved = jax.random.fold_in(key, 2**31)
+        images, masks = augment_pairs(images, masks, moved, policy, numbers)
+    top, left = ((w - s) // 2 for w, s in zip(window, size, strict=True))
+    inside = (slice(None), slice(top, top + size[0]), slice(left, left + size[1]))
+    return images[inside], masks[inside]
+
+
+def _sizes(
+    slices: Slices, patches: Patches, policy: Paired | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of a patch, and of what is cut before it is moved."""
+
+    def sizes(side: int) -> tuple[int, int]:
+        size = min(patches.patch or side, side)
+        margin = 0 if policy is None else 2 * round((MARGIN - 1) / 2 * size)
+        return size, min(side, size + margin)
+
+    height, width = map(sizes, slices.masks.shape[1:])
+    return (height[0], width[0]), (height[1], width[1])
+
+
+def _cut(
+    stock: Stock, key: PRNGKey, window: tuple[int, int], patches: Patches
+) -> tuple[Float[Array, "h w c"], Array]:
+    slices = stock.slices
+    k_kind, k_any, k_filled, k_place, k_pixel = jax.random.split(key, 5)
+    about = jax.random.bernoulli(k_kind, patches.foreground)
+    anywhere = jax.random.randint(k_any, (), 0, slices.size)
+    filled = stock.filled[jax.random.randint(k_filled, (), 0, len(stock.filled))]
+    chosen = jnp.where(about, filled, anywhere)
+    image, mask = slices.images[chosen], slices.masks[chosen]
+    room = jnp.array(mask.shape) - jnp.array(window)
+    free = jax.random.randint(k_place, (2,), 0, room + 1)
+    centred = _pixel(mask, k_pixel) - jnp.array(window) // 2
+    corner = jnp.where(about, jnp.clip(centred, 0, room), free)
+    return (
+        jax.lax.dynamic_slice(image, (*corner, 0), (*window, image.shape[-1])),
+        jax.lax.dynamic_slice(mask, tuple(corner), window),
+    )
+
+
+def _pixel(mask: Array, key: PRNGKey) -> Int[Array, " 2"]:
+    """Row and column of a pixel drawn from those that are not background."""
+    shown = ((mask > 0) & (mask != IGNORED)).reshape(-1)
+    upto = jnp.cumsum(shown)
+    wanted = jax.random.randint(key, (), 0, jnp.maximum(upto[-1], 1)) + 1
+    at = jnp.searchsorted(upto, wanted)
+    return jnp.stack(jnp.divmod(at, mask.shape[1]))

@@ -1,0 +1,228 @@
+"""Training segmenters: alone, or as a class under the same teachers.
+
+Students of one class see the same patches at the same step and are told the same by
+their teachers, which look at each batch once. So an ablation over losses compares
+students that differ in nothing else, and costs little more than its largest member.
+
+    theta <- theta - optimiser(d/dtheta [supervised + sum_i weight_i term_i])
+
+A teacher is a student of a class without teachers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int
+
+from jaxdistill.augment.paired import Paired
+from jaxdistill.ranges import Many, OneOf, Range, Rate, Weight
+from jaxdistill.segmentation.drawing import Patches, Stock, draw
+from jaxdistill.segmentation.losses.supervised import SUPERVISED
+from jaxdistill.segmentation.term import Lesson, Outputs, Term
+from jaxdistill.settings import Small
+from jaxdistill.types import Learner, Params, PRNGKey, Scalar, Segmenter
+
+
+def _sgd(rate: optax.Schedule, decay: float) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.99, nesterov=True)
+    )
+
+
+def _adamw(rate: optax.Schedule, decay: float) -> optax.GradientTransformation:
+    return optax.adamw(rate, weight_decay=decay)
+
+
+OPTIMISERS: dict[str, Callable] = {"adamw": _adamw, "sgd": _sgd}
+
+
+class Practice(NamedTuple):
+    """How a segmenter trains; the rate rises over `warmup` and falls as a cosine."""
+
+    steps: Annotated[Many, "steps of training", Small(2)] = 1000
+    optimiser: Annotated[str, OneOf(OPTIMISERS), "sgd: Nesterov, momentum .99"] = (
+        "adamw"
+    )
+    lr: Annotated[Rate, "highest rate"] = 2e-3
+    weight_decay: Annotated[Weight, "pull of weights to zero"] = 1e-3
+    warmup: Annotated[float, Range(0, 1, below=True), "share of the steps"] = 0.05
+    clip: Annotated[Weight, "bound on the length of the gradient; 0: none"] = 1.0
+    supervised: Annotated[str, OneOf(SUPERVISED), "what masks teach"] = "dice_ce"
+
+
+class Student(NamedTuple):
+    """A network to train, and what it learns from teachers, with weights."""
+
+    network: Segmenter
+    terms: Mapping[str, tuple[float, Term]] = {}
+
+
+class Teacher(NamedTuple):
+    """A trained network; its parameters are an argument of the program."""
+
+    network: Segmenter
+    params: Params
+
+
+class Progress(NamedTuple):
+    """A student in training: its network, what its terms learn, its optimiser."""
+
+    params: Params
+    terms: dict[str, Params]
+    opt: optax.OptState
+
+
+class ClassState(NamedTuple):
+    """All students of a class after `step` steps."""
+
+    step: Int[Array, ""]
+    students: dict[str, Progress]
+
+
+class Resident(NamedTuple):
+    """What stays on the device: the slices, and the teachers' parameters."""
+
+    stock: Stock
+    teachers: tuple[Params, ...]
+
+
+def teach(
+    students: Mapping[str, Student],
+    teachers: Sequence[Segmenter],
+    practice: Practice,
+    patches: Patches,
+    policy: Paired | None,
+    *,
+    channels: int,
+) -> Learner:
+    """The `Learner` of a class, which may be one student.
+
+    Its resident data is a `Resident`; what the host supplies to a step is `numbers` of
+    the batch, of which each of several devices takes its share.
+    """
+    optimiser = optimise(practice)
+    image = jax.ShapeDtypeStruct((1, *_side(students, teachers), channels), jnp.float32)
+
+    def init(key: PRNGKey) -> ClassState:
+        made = {}
+        for name, student in students.items():
+            # The same key for all: students of one network start alike.
+            k_network, k_terms = jax.random.split(key)
+            params = student.network.init(k_network)
+            terms = _begin(student, teachers, image, k_terms)
+            made[name] = Progress(params, terms, optimiser.init((params, terms)))
+        return ClassState(jnp.zeros((), jnp.int32), made)
+
+    def update(state, resident, fed, key, axis):
+        k_draw, k_drop = jax.random.split(jax.random.fold_in(key, state.step))
+        drawn = draw(resident.stock, k_draw, fed, patches, policy)
+        told = _told(teachers, resident.teachers, drawn[0]) if teachers else None
+        lesson = Lesson(*drawn, told, state.step / practice.steps)
+        moved: dict[str, Progress] = {}
+        metrics: dict[str, Scalar] = {}
+        for name, student in students.items():
+            loss = objective(student, practice, k_drop)
+            now = state.students[name]
+            (value, parts), grads = jax.value_and_grad(loss, has_aux=True)(
+                (now.params, now.terms), lesson
+            )
+            if axis is not None:
+                value, parts, grads = jax.lax.pmean((value, parts, grads), axis)
+            step, opt = optimiser.update(grads, now.opt, (now.params, now.terms))
+            params, terms = optax.apply_updates((now.params, now.terms), step)
+            moved[name] = Progress(params, terms, opt)
+            metrics |= {f"{name}_{part}": x for part, x in parts.items()}
+            metrics[f"{name}_loss"] = value
+        # One student that diverges does not end the lesson of the others.
+        losses = jnp.stack([metrics[f"{name}_loss"] for name in students])
+        metrics["loss"] = jnp.nanmean(losses)
+        return ClassState(state.step + 1, moved), metrics
+
+    return Learner(init, update, ClassState(False, False))  # type: ignore[arg-type]
+
+
+def numbers(patches: Patches) -> Callable[[int], Int[np.ndarray, " b"]]:
+    """The host's part of a step: its samples, by number."""
+    return lambda step: np.arange(patches.batch)
+
+
+def objective(
+    student: Student, practice: Practice, key: PRNGKey | None
+) -> Callable[[tuple[Params, dict], Lesson], tuple[Scalar, dict[str, Scalar]]]:
+    """`(params, terms), lesson -> (loss, its parts)`; a key turns dropout on."""
+
+    def loss(learned: tuple[Params, dict], lesson: Lesson):
+        params, own = learned
+        outputs = look(student.network, params, lesson.images, key)
+        parts = {
+            "supervised": SUPERVISED[practice.supervised](outputs.logits, lesson.masks)
+        }
+        total = parts["supervised"]
+        for name, (weight, term) in student.terms.items():
+            parts[name] = term.value(own[name], outputs, lesson)
+            total = total + weight * parts[name]
+        return total, parts
+
+    return loss
+
+
+def look(network: Segmenter, params: Params, images: Array, key=None) -> Outputs:
+    """What a network says of images, with the levels that distillation reads."""
+    logits, features = network.tap(params, images, network.levels, key)
+    return Outputs(logits, tuple(features[name] for name in network.levels))
+
+
+def optimise(practice: Practice) -> optax.GradientTransformation:
+    """The optimiser of a practice, with its schedule and its bound."""
+    rate = optax.warmup_cosine_decay_schedule(
+        init_value=0.0 if practice.warmup else practice.lr,
+        peak_value=practice.lr,
+        warmup_steps=round(practice.warmup * practice.steps),
+        decay_steps=practice.steps,
+    )
+    made = OPTIMISERS[practice.optimiser](rate, practice.weight_decay)
+    if not practice.clip:
+        return made
+    return optax.chain(optax.clip_by_global_norm(practice.clip), made)
+
+
+def _told(
+    teachers: Sequence[Segmenter], params: tuple[Params, ...], images: Array
+) -> Outputs:
+    """What all teachers say, stacked; they learn nothing from it."""
+    said = [look(t, p, images) for t, p in zip(teachers, params, strict=True)]
+    stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *said)
+    return jax.lax.stop_gradient(stacked)
+
+
+def _begin(
+    student: Student, teachers: Sequence[Segmenter], image: Any, key: PRNGKey
+) -> dict[str, Params]:
+    """What the student's terms learn, at its start."""
+    if not student.terms:
+        return {}
+    mine = _shapes(student.network, image)
+    theirs = [_shapes(teacher, image) for teacher in teachers]
+    stacked = jax.tree.map(
+        lambda *x: jax.ShapeDtypeStruct((len(x), *x[0].shape), x[0].dtype), *theirs
+    )
+    return {
+        name: term.init(jax.random.fold_in(key, i), mine, stacked)
+        for i, (name, (_, term)) in enumerate(student.terms.items())
+    }
+
+
+def _shapes(network: Segmenter, image: Any) -> Outputs:
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.eval_shape(lambda p, x: look(network, p, x), params, image)
+
+
+def _side(students: Mapping[str, Student], teachers: Sequence[Segmenter]):
+    """Sides of an image that all of the networks take."""
+    nets = [*(s.network for s in students.values()), *teachers]
+    side = max(net.stride for net in nets) * 2
+    return side, side

@@ -1,0 +1,74 @@
+"""Masks of slices by windows are those of whole slices where context ends."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_segmenters import small
+
+from jaxdistill.errors import InputError
+from jaxdistill.segmentation.inference import masks_of, predict
+from jaxdistill.types import Segmenter
+
+
+def pointwise():
+    """A segmenter that sees one pixel at a time: windows cannot change it."""
+    apply = lambda params, x: jnp.concatenate([x * params, 1 - x], axis=-1)  # noqa: E731
+    return Segmenter(
+        init=lambda key: jnp.ones(()),
+        apply=apply,
+        tap=lambda params, images, names, key=None: (apply(params, images), {}),
+        layers=(),
+        levels=("", ""),
+        stride=4,
+        name="pointwise",
+    )
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).random((5, 30, 21, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("window", [0, 8, 32])
+@pytest.mark.parametrize("batch", [2, 8])
+def test_windows_and_batches_change_nothing_for_a_pointwise_network(
+    images, window, batch
+):
+    one, params = pointwise(), jnp.asarray(2.0)
+    found = predict((one,), (params,), images, batch=batch, window=window)
+    wanted = np.concatenate([2 * images, 1 - images], axis=-1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_array_equal(masks_of(found), (1 - images > 2 * images)[..., 0])
+
+
+def test_several_networks_speak_with_the_mean_of_their_logits(images):
+    net = small(3)
+    params = tuple(net.init(jax.random.key(k)) for k in range(2))
+    both = predict((net, net), params, images)
+    each = [predict((net,), (p,), images) for p in params]
+    np.testing.assert_allclose(both, sum(each) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_the_middle_of_a_window_counts_most():
+    """Two windows that overlap and say 0 and 1: where one ends, the other is heard."""
+    steps = Segmenter(
+        init=lambda key: (),
+        apply=lambda params, x: jnp.broadcast_to(x[:, :1, :1], x.shape),
+        tap=None,
+        layers=(),
+        levels=("", ""),
+        stride=1,
+        name="first-pixel",
+    )
+    ramp = np.broadcast_to((np.arange(12) >= 4).astype(np.float32), (1, 8, 12))
+    found = predict((steps,), ((),), ramp[..., None], window=8, overlap=0.5)[0, 4, :, 0]
+    assert found[0] == 0
+    assert found[-1] == 1
+    assert (np.diff(found) >= 0).all()
+    assert found[5] < 0.5 < found[6]
+
+
+def test_a_window_that_the_network_does_not_take_is_refused(images):
+    with pytest.raises(InputError, match="window=6 must be a multiple of 4"):
+        predict((pointwise(),), (jnp.ones(()),), images, window=6)

@@ -1,0 +1,240 @@
+"""The segment verb from a configuration to masks in space, and what it keeps."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import nibabel as nib
+import numpy as np
+import pytest
+from tiny import listing
+
+from jaxdistill.cli.main import main
+from jaxdistill.cli.segment import main as segmenting
+from jaxdistill.data import prostate_phantom
+from jaxdistill.errors import InputError
+from jaxdistill.jobs.segment import job
+from jaxdistill.jobs.segment.models import load_model
+from jaxdistill.jobs.segment.plan import plan
+from jaxdistill.jobs.settings.changes import changes, smoke, variants
+from jaxdistill.jobs.settings.resolve import override, resolve
+from jaxdistill.run.files import read_json
+
+SILENT = {"say": lambda text: None}
+KEEPS = ("models", "scores", "classes", "teachers")
+
+
+def small(**values):
+    """Two sites of the phantom, networks of four channels, two steps."""
+    c = smoke(changes("segment"))
+    c.data.name = "prostate_phantom"
+    c.protocol.unseen = "S2"
+    c.teacher = {"name": "unet", "width": 4, "depth": 3}
+    c.student = {"name": "unet", "width": 4, "depth": 3}
+    c.patches.batch = 4
+    c.steps_per_call = 1
+    c.augment = {"left_right": 0.5, **dict.fromkeys(OFF, 0.0)}
+    return override(c.to_dict(), values)
+
+
+OFF = (
+    *("rotation_p", "scale_p", "shift_p", "elastic_p", "bias_p", "noise_p", "blur_p"),
+    *("brightness_p", "contrast_p", "low_resolution_p", "gamma_p"),
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("segment") / "run"
+    rows = job.run(small(), workdir, **SILENT)
+    return workdir, rows
+
+
+def test_a_run_tells_of_teacher_alone_and_distilled_by_site(done):
+    workdir, rows = done
+    assert [(row["trained"], row["site"]) for row in rows] == [
+        (name, site)
+        for name in ("teacher", "alone", "distilled")
+        for site in ("S2", "mean")
+    ]
+    summary = read_json(workdir / "summary.json")
+    assert summary["complete"] is True
+    for row in summary["rows"]:
+        assert {"dice", "hd95", "assd", "parameters", "seconds_per_slice"} <= set(row)
+        assert set(row["dice"]) == {"mean", "std", "n"}
+    by_case = summary["scores"]
+    assert all(set(one) == {"test", "val"} for one in by_case.values())
+    assert all(
+        len(one["test"]) == 2 and len(one["val"]) == 5 for one in by_case.values()
+    )
+    assert "parameters" in (workdir / "table.md").read_text()
+    assert {p.name for p in (workdir / "figures").iterdir()} == {
+        "by_site.png",
+        "overlays.png",
+        "worst_and_best.png",
+    }
+
+
+def test_the_same_run_again_makes_nothing_anew_and_takes_up_more(done):
+    workdir, rows = done
+    before = {name: listing(workdir / name) for name in KEEPS}
+    more = {"gram": {"losses.gram.weight": 1.0}}
+    config = override(small(), {"protocol": {"students": variants(more).to_dict()}})
+    again = job.run(config, workdir, **SILENT)
+    for name in KEEPS:
+        after = listing(workdir / name)
+        assert {k: v for k, v in after.items() if k in before[name]} == before[name]
+    assert [row["trained"] for row in again][::2] == [
+        *("teacher", "alone", "distilled", "gram")
+    ]
+    kept = [{k: row[k] for k in ("dice", "hd95")} for row in rows]
+    assert [{k: row[k] for k in ("dice", "hd95")} for row in again][:6] == kept
+
+
+def test_another_setting_is_not_that_folders_run(done):
+    workdir, _ = done
+    config = override(small(), {"learning": {"lr": 0.5}})
+    with pytest.raises(InputError, match=r"holds another run, with learning\.lr"):
+        job.run(config, workdir, **SILENT)
+
+
+def test_the_students_program_runs_with_jax_alone(done, tmp_path):
+    workdir, _ = done
+    model = load_model(workdir / "student.safetensors")
+    images = np.random.default_rng(0).random((3, 32, 32, 1)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, jax, numpy as np\n"
+        f"program = jax.export.deserialize(open({str(workdir / 'student.stablehlo')!r},"
+        " 'rb').read())\n"
+        "out = program.call(np.load('images.npy'))\n"
+        "assert not [m for m in sys.modules if m.startswith(('jaxdistill', 'flax'))]\n"
+        "assert set(program.platforms) == {'cpu', 'cuda', 'tpu'}\n"
+        "np.save('out.npy', out)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    logits = model.network.apply(model.params, jax.numpy.asarray(images))
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out.npy"), logits, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_masks_come_back_where_their_volumes_lie(done, tmp_path, capsys):
+    workdir, _ = done
+    affine = np.diag([-0.6, 0.7, 3.0, 1.0])
+    affine[:3, 3] = (40, -3, 8)
+    voxels = np.random.default_rng(1).normal(size=(30, 26, 5)).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "scan.nii.gz")
+    (tmp_path / "odd.nii.gz").write_bytes(b"nothing")
+    model = str(workdir / "student.safetensors")
+    files = [str(tmp_path / name) for name in ("scan.nii.gz", "odd.nii.gz")]
+    status = main(["segment-predict", model, *files, "--out", str(tmp_path / "masks")])
+    told = capsys.readouterr()
+    assert status == 2
+    assert "1 of 2 files have no mask" in told.err
+    assert "odd.nii.gz" in told.err
+    mask = nib.load(tmp_path / "masks" / "scan.nii.gz")
+    assert mask.shape == voxels.shape
+    given = nib.load(tmp_path / "scan.nii.gz")
+    np.testing.assert_array_equal(mask.affine, given.affine)
+    np.testing.assert_allclose(mask.header.get_zooms(), (0.6, 0.7, 3.0), rtol=1e-6)
+    assert set(np.unique(mask.dataobj)) <= {0, 1}
+    assert not (tmp_path / "masks" / "odd.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [
+        (["--window", "6"], "window=6 must be a multiple of 4"),
+        (["--out", "here"], "holds scan.nii.gz itself"),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused(done, tmp_path, monkeypatch, flags, rule):
+    workdir, _ = done
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    nib.save(
+        nib.Nifti1Image(np.ones((8, 8, 2), np.int16), np.eye(4)), "here/scan.nii.gz"
+    )
+    model = str(workdir / "student.safetensors")
+    given = [model, "here/scan.nii.gz", "--out", "out", *flags]
+    with pytest.raises(InputError, match=rule):
+        segmenting("segment-predict", given)
+
+
+def test_files_that_are_no_model_are_refused(done, tmp_path):
+    from safetensors.numpy import save_file
+
+    (tmp_path / "text.safetensors").write_text("no")
+    save_file({"x": np.zeros(3)}, tmp_path / "bare.safetensors")
+    for name, rule in (
+        ("none.safetensors", "is no file"),
+        ("text.safetensors", "cannot be read as safetensors"),
+        ("bare.safetensors", "does not say which network"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            load_model(tmp_path / name)
+
+
+def test_variants_name_losses_that_they_have_alone():
+    config = resolve(
+        override(
+            small(),
+            {
+                "protocol": {
+                    "students": {
+                        "logits": {"losses": {"logits": {"weight": 2.0}}},
+                        "wide": {"student": {"width": 8}},
+                    }
+                }
+            },
+        )
+    )
+    pool = prostate_phantom(size=32, slices=6, cases=2)
+    found = {p.name: p.config for p in plan(config, pool).pupils}
+    weights = {
+        name: {k: v["weight"] for k, v in c["losses"].items() if v["weight"]}
+        for name, c in found.items()
+    }
+    usual = {"logits": 0.1, "gram": 0.9, "affinity": 0.9}
+    assert weights == {
+        "alone": {},
+        "distilled": usual,
+        "logits": {"logits": 2.0},
+        "wide": usual,
+    }
+    digests = {p.name: p.digest for p in plan(config, pool).pupils}
+    assert len(set(digests.values())) == 4
+    other = resolve(override(config, {"teacher": {"width": 8}}))
+    changed = {p.name: p.digest for p in plan(other, pool).pupils}
+    assert changed["alone"] == digests["alone"]  # it listens to no teacher
+    assert changed["distilled"] != digests["distilled"]
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({"protocol": {"unseen": "S9"}}, r"protocol\.unseen='S9' is not known"),
+        (
+            {"protocol": {"students": {"a b": {}}}},
+            "names 'a b', which must serve as a file name",
+        ),
+        (
+            {"protocol": {"students": {"alone": {}}}},
+            "another row of the table",
+        ),
+        (
+            {"protocol": {"students": {"x": {"data": {"seed": 3}}}}},
+            r"protocol\.students\.x\.data\.seed would make the comparison unfair",
+        ),
+        (
+            {"losses": {k: {"weight": 0.0} for k in ("logits", "gram", "affinity")}},
+            "losses have no weight at all",
+        ),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(values, rule):
+    pool = prostate_phantom(size=32, slices=6, cases=2)
+    with pytest.raises(InputError, match=rule):
+        plan(resolve(override(small(), values)), pool)

@@ -1,0 +1,132 @@
+"""Students of a class: alike in all but what they learn, on any number of devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_segmenters import discs, small
+
+from jaxdistill.augment.paired import Paired
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, make_mesh
+from jaxdistill.errors import InputError
+from jaxdistill.segmentation.drawing import Patches, draw, stock
+from jaxdistill.segmentation.losses import TERMS
+from jaxdistill.segmentation.teaching import (
+    Practice,
+    Resident,
+    Student,
+    numbers,
+    teach,
+)
+from jaxdistill.types import IGNORED
+
+PRACTICE = Practice(steps=20, lr=0.02, warmup=0.0)
+PATCHES = Patches(batch=4, patch=12)
+TEACHER = small(8)
+SWITCHES = [f for f in Paired._fields if f.endswith("_p") and f != "noise_p"]
+STUDENTS = {
+    "alone": Student(small(3)),
+    "distilled": Student(small(3), {"logits": (1.0, TERMS["logits"]())}),
+    "rich": Student(
+        small(3),
+        {
+            "gram": (0.5, TERMS["gram"]()),
+            "affinity": (0.5, TERMS["affinity"](classes=2)),
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def resident():
+    return Resident(stock(discs()), (TEACHER.init(jax.random.key(5)),))
+
+
+def trained(names, resident, *, steps=4, devices=1, engine="shard_map", policy=None):
+    students = {name: STUDENTS[name] for name in names}
+    learner = teach(students, [TEACHER], PRACTICE, PATCHES, policy, channels=1)
+    mesh = make_mesh(devices)
+    state = initialise(learner, jax.random.key(0), mesh)
+    run = iterate(
+        learner,
+        state,
+        resident,
+        numbers(PATCHES),
+        jax.random.key(1),
+        plan=Plan(0, steps, 2),
+        mesh=mesh,
+        engine=engine,
+    )
+    *_, (_, state, metrics) = run
+    return state, metrics
+
+
+def alike(a, b, **within):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, **(within or {"rtol": 2e-4, "atol": 1e-6}))
+
+
+def test_a_class_teaches_each_student_what_it_would_learn_on_its_own(resident):
+    together, metrics = trained(STUDENTS, resident)
+    for name in STUDENTS:
+        alone, _ = trained([name], resident)
+        alike(together.students[name], alone.students[name])
+        assert metrics[f"{name}_loss"].shape == ()
+    firsts = [together.students[name].params["head"] for name in STUDENTS]
+    assert not np.allclose(firsts[0], firsts[1])
+
+
+@pytest.mark.parametrize(("devices", "engine"), [(4, "shard_map"), (2, "pmap")])
+def test_devices_share_a_batch_and_change_nothing(resident, devices, engine):
+    only = dict.fromkeys(SWITCHES, 0.0)
+    policy = Paired(**only, noise_p=1.0)  # flips as well
+    one, _ = trained(["rich"], resident, policy=policy)
+    many, _ = trained(["rich"], resident, policy=policy, devices=devices, engine=engine)
+    alike(one.students, many.students)
+
+
+def test_learning_from_masks_and_from_a_teacher_both_succeed(resident):
+    state, metrics = trained(["alone", "distilled"], resident, steps=20)
+    first = trained(["alone", "distilled"], resident, steps=2)[1]
+    assert metrics["alone_supervised"] < first["alone_supervised"]
+    assert metrics["distilled_logits"] < first["distilled_logits"]
+    assert int(state.step) == 20
+
+
+def test_a_student_that_is_lost_does_not_end_the_lesson():
+    broken = small(3)
+    mad = broken._replace(
+        init=lambda key: jax.tree.map(lambda x: x * jnp.nan, broken.init(key))
+    )
+    students = {"sound": Student(small(3)), "mad": Student(mad)}
+    learner = teach(students, (), PRACTICE, PATCHES, None, channels=1)
+    state = learner.init(jax.random.key(0))
+    data = Resident(stock(discs()), ())
+    state, metrics = jax.jit(learner.update, static_argnums=4)(
+        state, data, jnp.arange(4), jax.random.key(1), None
+    )
+    assert bool(jnp.isfinite(metrics["loss"]))
+    assert not bool(jnp.isfinite(metrics["mad_loss"]))
+
+
+def test_patches_are_cut_about_the_foreground_and_by_number():
+    data = stock(discs(side=32))
+    key, patches = jax.random.key(3), Patches(patch=8, foreground=1.0)
+    images, masks = draw(data, key, jnp.arange(6), patches, None)
+    assert images.shape == (6, 8, 8, 1)
+    assert bool((masks[:, 2:6, 2:6] > 0).any((1, 2)).all())
+    np.testing.assert_array_equal(images[..., 0] > 0.5, masks > 0)
+    again = draw(data, key, jnp.array([4]), patches, None)
+    np.testing.assert_array_equal(again[0][0], images[4])
+    whole = draw(data, key, jnp.arange(2), Patches(), None)[0]
+    assert whole.shape == (2, 32, 32, 1)
+
+
+def test_masks_without_foreground_teach_nothing():
+    slices = discs()
+    empty = slices._replace(
+        masks=jnp.where(slices.masks > 0, IGNORED, 0).astype("uint8")
+    )
+    with pytest.raises(InputError, match="all 6 training masks are empty"):
+        stock(empty)
