@@ -9,6 +9,7 @@ cores together, which a busy machine does not change.
 """
 
 import os
+
 import jax
 import numpy as np
 from common import arguments, medians, processor_seconds, report
