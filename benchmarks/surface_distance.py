@@ -93,9 +93,9 @@ def monai_route():
 
 def rows(smoke: bool):
     """A row of each kind of mask and each peer."""
-    volume, picture = (
-        ((8, 32, 32), (1, 64, 64)) if smoke else ((32, 128, 128), (1, 448, 448))
-    )
+    volume, picture = (32, 128, 128), (1, 448, 448)
+    if smoke:
+        volume, picture = (8, 32, 32), (1, 64, 64)
     count, repeats = (2, 2) if smoke else (8, 9)
     peers = {"scipy": scipy_route, "monai": monai_route()}
     for name, pairs, spacing in (

@@ -14,16 +14,17 @@ and IoU of 1 where the prediction is empty too, else 0.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jaxdistill.types import IGNORED
 
 Labels = Integer[Array, "*volume"] | Integer[np.ndarray, "*volume"]
+Mask = Bool[Array, "*volume"] | Bool[np.ndarray, "*volume"]
 Counted = Int[Array, " k"] | Int[np.ndarray, " k"]
 Scores = Float[Array, " k"] | Float[np.ndarray, " k"]
 
@@ -40,11 +41,17 @@ def count_classes(predicted: Labels, truth: Labels, classes: int) -> Counts:
     """Counts of every class, the background too; NumPy stays NumPy, JAX stays JAX."""
     xp = _library(predicted, truth)
     known = truth != IGNORED
-    rows = []
-    for label in range(classes):
-        ours, theirs = (predicted == label) & known, truth == label
-        rows.append([xp.count_nonzero(mask) for mask in (ours, theirs, ours & theirs)])
+    rows = [
+        count_mask((predicted == label) & known, truth == label)
+        for label in range(classes)
+    ]
     return Counts(*(xp.stack(column) for column in zip(*rows, strict=True)))
+
+
+def count_mask(predicted: Mask, truth: Mask) -> tuple[Any, Any, Any]:
+    """|P|, |G| and |P ∩ G| of one class, from its masks."""
+    count = _library(predicted, truth).count_nonzero
+    return count(predicted), count(truth), count(predicted & truth)
 
 
 def dice(counts: Counts, ignore_empty: bool = True) -> Scores:

@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.distance import Mask, Spacing
 from jaxdistill.evaluation.overlap import (
-    count_classes,
+    Counts,
+    count_mask,
     dice,
     iou,
     volume_difference,
@@ -34,16 +34,8 @@ from jaxdistill.types import IGNORED, Scalar
 
 Millimetres = Sequence[float]  # of slices, rows and columns
 
-DEPTHS = (
-    8,
-    16,
-    24,
-    32,
-    48,
-    64,
-    96,
-    128,
-)  # standard shapes; above the last, multiples of it
+# The standard shapes; above the last of each, its multiples.
+DEPTHS = (8, 16, 24, 32, 48, 64, 96, 128)
 SIDES = (32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 448, 512)
 SMOOTH = 8  # of so many voxels of a box one at most is surface, or it is done again
 
@@ -72,37 +64,40 @@ def segmentation_scores(
     """
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     _check(predicted, truth, spacing, classes, tolerance)
-    counts = count_classes(predicted, truth, classes)
+    told = np.asarray(spacing, np.float32), np.float32(tolerance)
     known = truth != IGNORED
-    rows = [
-        _distances((predicted == label) & known, truth == label, spacing, tolerance)
-        for label in range(1, classes)
-    ]
+    rows, far = [], []
+    for label in range(1, classes):
+        ours, theirs = (predicted == label) & known, truth == label
+        box = _box(ours | theirs)
+        rows.append(count_mask(ours[box], theirs[box]))
+        far.append(_distances(ours[box], theirs[box], len(truth) == 1, *told))
+    counts = Counts(*np.array(rows).T)
     overlaps: dict[str, Any] = {
         "dice": dice(counts, ignore_empty),
         "iou": iou(counts, ignore_empty),
         "volume_difference": volume_difference(counts),
         "volume_difference_ml": volume_difference_ml(counts, spacing),
     }
-    far = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {name: values[1:] for name, values in overlaps.items()} | far
+    return overlaps | {name: np.array([row[name] for row in far]) for name in far[0]}
 
 
 def _distances(
     predicted: Bool[np.ndarray, "d h w"],
     truth: Bool[np.ndarray, "d h w"],
-    spacing: Millimetres,
-    tolerance: float,
+    picture: bool,
+    spacing: Float[np.ndarray, "3"],
+    tolerance: np.floating,
 ) -> dict[str, float]:
     """Distances of one class, in its box; again with more room for a rough surface."""
-    box = _box(predicted | truth)
-    fill = _fill(predicted[box].shape, picture=len(predicted) == 1)
-    pair = np.pad(predicted[box], fill), np.pad(truth[box], fill)
-    mm = jnp.asarray(spacing, jnp.float32), jnp.float32(tolerance)
-    size = pair[0].size
-    scores, number = _surface_scores(*pair, *mm, most=size // SMOOTH)
-    if number > size // SMOOTH:
-        scores, _ = _surface_scores(*pair, *mm, most=size)
+    fill = _fill(predicted.shape, picture)
+    pair = np.pad(predicted, fill), np.pad(truth, fill)
+    some = pair[0].size // SMOOTH
+    scores, number = jax.device_get(
+        _surface_scores(*pair, spacing, tolerance, most=some)
+    )
+    if number > some:
+        scores, _ = _surface_scores(*pair, spacing, tolerance, most=pair[0].size)
     return {name: float(value) for name, value in scores.items()}
 
 
@@ -122,10 +117,12 @@ def _surface_scores(
 
 def _box(mask: Bool[np.ndarray, "d h w"]) -> tuple[slice, ...]:
     """The smallest box around a mask; around one voxel where there is none."""
+    plane: np.ndarray = np.any(mask, axis=0)
+    slices = np.any(mask.reshape(len(mask), -1), axis=1)
     found = []
-    for axis in range(3):
-        line = mask.any(axis=tuple(a for a in range(3) if a != axis))
-        where = np.flatnonzero(line) if line.any() else np.zeros(1, int)
+    for line in (slices, np.any(plane, axis=1), np.any(plane, axis=0)):
+        where = np.flatnonzero(line)
+        where = where if where.size else np.zeros(1, int)
         found.append(slice(where[0], where[-1] + 1))
     return tuple(found)
 
