@@ -28,6 +28,7 @@ from jaxdistill.jobs.segment.lessons import (
     Tutors,
     begun,
     class_of,
+    facts_of,
     tutors,
 )
 from jaxdistill.jobs.segment.models import load_model, save_model, save_program
@@ -146,7 +147,8 @@ def _kept(room: Room, pupil: Pupil, seat: Seat) -> Judged | None:
     path = one.file(room, seat, "models", ".safetensors")
     if not path.exists():
         return None
-    return one._replace(networks=Tutors((network,), (load_model(path).params,)))
+    found = Tutors((network,), (load_model(path).params,), (path,))
+    return one._replace(networks=found)
 
 
 def _keep(room: Room, pupil: Pupil, seat: Seat, params: Any) -> None:
@@ -154,19 +156,6 @@ def _keep(room: Room, pupil: Pupil, seat: Seat, params: Any) -> None:
     path = one.file(room, seat, "models", ".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, params, facts_of(room, pupil.config, "student"))
-
-
-def facts_of(room: Room, config: Config, role: str) -> dict[str, Any]:
-    """What a file tells of a network: how to build it, and what it was made for."""
-    return {
-        "network": config[role],
-        "channels": build.channels_of(config, room.pool),
-        "classes": room.pool.classes,
-        "class_names": room.pool.class_names,
-        "neighbours": config["protocol"]["neighbours"],
-        "shape": room.shape,
-        "data": config["data"],
-    }
 
 
 def _voice(config: Config) -> str:
@@ -198,15 +187,9 @@ def _rows(room: Room, config: Config, wanted: Plan, bench: Bench) -> list[tables
     first = {name: next(o for p, o in bench.items() if p[0] == name) for name in names}
     facts = costs(room, config, {n: one.networks for n, one in first.items()})
     for name, one in first.items():
-        facts[name]["bytes"] = sum(leaf.nbytes for leaf in _leaves(one.networks.params))
+        facts[name]["bytes"] = sum(f.stat().st_size for f in one.networks.files)
     sites = list(wanted.folds)
     return tables.rows_of(names, sites, wanted.seeds, scores, facts)
-
-
-def _leaves(params: Any) -> list[Any]:
-    import jax
-
-    return jax.tree.leaves(params)
 
 
 def _seat(wanted: Plan, place: tuple[str, str, int]) -> Seat:

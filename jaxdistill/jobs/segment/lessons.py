@@ -19,6 +19,8 @@ from jax.sharding import Mesh
 from jaxdistill.data.protocol import Fold
 from jaxdistill.data.slices import slices_of
 from jaxdistill.engine.mesh import require_multiple
+from jaxdistill.errors import Diverged
+from jaxdistill.jobs.segment.models import load_model, save_model
 from jaxdistill.jobs.segment.plan import Pupil, digest, of_teacher
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.run.files import read_json, write_json
@@ -62,20 +64,36 @@ class Seat(NamedTuple):
 
 
 class Tutors(NamedTuple):
-    """Trained teachers who speak together."""
+    """Trained networks that speak together, and the files of their weights."""
 
     networks: tuple[Segmenter, ...] = ()
     params: tuple[Params, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def tutors(room: Room, config: Config, seat: Seat) -> Tutors:
     """The teachers that a configuration asks for, trained or read."""
+    files = [
+        _teacher(room, config, cases, (name, seat, member))
+        for cases, name in _of_whom(config, seat)
+        for member in range(config["teachers"]["count"])
+    ]
     network = build.build_network(config, room.pool, "teacher")
-    found = []
-    for cases, name in _of_whom(config, seat):
-        for member in range(config["teachers"]["count"]):
-            found.append(_teacher(room, config, network, cases, (name, seat, member)))
-    return Tutors((network,) * len(found), tuple(found))
+    params = tuple(load_model(file).params for file in files)
+    return Tutors((network,) * len(files), params, tuple(files))
+
+
+def facts_of(room: Room, config: Config, role: str) -> dict[str, Any]:
+    """What a file tells of a network: how to build it, and what it was made for."""
+    return {
+        "network": config[role],
+        "channels": build.channels_of(config, room.pool),
+        "classes": room.pool.classes,
+        "class_names": room.pool.class_names,
+        "neighbours": config["protocol"]["neighbours"],
+        "shape": room.shape,
+        "data": config["data"],
+    }
 
 
 def class_of(
@@ -145,21 +163,31 @@ def _of_whom(config: Config, seat: Seat) -> list[tuple[tuple[Case, ...], str]]:
 def _teacher(
     room: Room,
     config: Config,
-    network: Segmenter,
     cases: tuple[Case, ...],
     who: tuple[str, Seat, int],
-) -> Params:
+) -> Path:
+    """The weights of one teacher, trained if they are not there."""
     name, seat, member = who
     told = {"config": of_teacher(config), "cases": [case.name for case in cases]}
     label = f"{name}_seed{seat.seed}" + (f"_{member}" if member else "")
     folder = room.folder / "teachers" / f"{label}_{digest(told)}"
+    file = folder / "network.safetensors"
+    if file.exists():
+        return file
+    network = build.build_network(config, room.pool, "teacher")
     practice = build.build_practice(config, "teaching")
     learner = _learner(config, {"teacher": Student(network)}, (), practice, room)
     key = jax.random.fold_in(jax.random.key(seat.seed), 100 + member)
     room.say(f"teacher {label}")
     data = Resident(stock(_slices(room, cases, config)), ())
     state = _trained(room, folder, config, practice, learner, data, key)
-    return state.students["teacher"].params
+    trained = state.students["teacher"]
+    if not _finite(trained):
+        raise Diverged(
+            f"the weights of teacher {label} are not finite: lower teaching.lr"
+        )
+    save_model(file, trained.params, facts_of(room, config, "teacher"))
+    return file
 
 
 def _learner(
@@ -177,7 +205,7 @@ def _learner(
         teachers,
         practice,
         patches,
-        build.build_policy(config),
+        build.build_policy(config, room.pool),
         channels=channels,
     )
 

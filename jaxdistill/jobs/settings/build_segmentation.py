@@ -63,6 +63,7 @@ def build_patches(config: Config) -> Patches:
     return Patches(**config["patches"])
 
 
-def build_policy(config: Config) -> Paired:
-    """How images and masks are moved together."""
-    return Paired(**config["augment"])
+def build_policy(config: Config, pool: SitePool) -> Paired:
+    """How images and masks are moved together; sides stay where they mean something."""
+    policy = Paired(**config["augment"])
+    return policy if pool.mirrored else policy._replace(left_right=0.0)
