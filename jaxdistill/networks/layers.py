@@ -58,12 +58,13 @@ def avg_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
 
 def max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
     """Maximum of 2 x 2 windows; an odd last row or column is left out."""
-    return _windows(x).max((2, 4))
-
-
-def _windows(x: Array) -> Array:
     n, h, w, c = x.shape
-    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
+    h, w = h // 2, w // 2
+    # Not `max` over axes, whose derivative divides by how many pixels equal the
+    # maximum: none do where the compiler computes them anew and rounds another way.
+    rows = x[:, : 2 * h, : 2 * w].reshape(n, h, 2, 2 * w, c)
+    both = jnp.maximum(rows[:, :, 0], rows[:, :, 1]).reshape(n, h, w, 2, c)
+    return jnp.maximum(both[:, :, :, 0], both[:, :, :, 1])
 
 
 def flatten(x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
