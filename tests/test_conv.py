@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.networks.conv import conv, conv_transpose, depthwise
+from jaxdistill.networks.conv import conv, conv_doubled, conv_transpose, depthwise
 
 CONVS = {
     "square": ((3, 3), {"padding": 1}),
@@ -39,13 +39,13 @@ DEPTHWISE = {
     "dilation 2": ((3, 1), {"dilation": (2, 1), "padding": (2, 0)}),
     "dilation and stride": ((3, 3), {"dilation": 2, "stride": 2, "padding": 2}),
 }
-FOURTH = {conv: 4, conv_transpose: 4, depthwise: None}
 CASES = [
     pytest.param(kind, *case, id=f"{kind.__name__}, {name}")
     for kind, cases in (
         (conv, CONVS),
         (conv_transpose, TRANSPOSED),
         (depthwise, DEPTHWISE),
+        (conv_doubled, {"twice the size": ((3, 3), {})}),
     )
     for name, case in cases.items()
 ]

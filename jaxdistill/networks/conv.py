@@ -34,6 +34,8 @@ from jaxdistill.networks.winograd import winograd_conv
 
 FEW, MANY = 32, 64  # channels on either side; `benchmarks/unroll.py`
 LOWERINGS = ("auto", "canonical", "gemm", "lax", "winograd")
+# "auto" where few channels come on large maps: the columns of "gemm" leave the caches.
+ON_MAPS = "auto_on_maps"
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 # `with in_lowering("lax"): ...`: every convolution takes it, whatever was asked for.
@@ -116,6 +118,46 @@ def conv_transpose(
     return resized(depth_to_space(blocks, stride), before, (sizes[0], sizes[1]))
 
 
+def conv_doubled(
+    images: Float[Array, "n h w c"],
+    kernel: Float[Array, "3 3 c o"],
+    *,
+    lowering: str = "auto",
+) -> Float[Array, "n h2 w2 o"]:
+    """A 3 x 3 convolution, one zero around, of images with every pixel as 2 x 2.
+
+        y[2 t] = x[t - 1] k[0] + x[t] (k[1] + k[2])
+        y[2 t + 1] = x[t] (k[0] + k[1]) + x[t + 1] k[2]
+
+    in rows, and so in columns: 16 products for 36, and no larger images in between.
+    """
+    lowering = _chosen(lowering, kernel)
+    images, kernel = _of_one_type(images, kernel)
+    n, h, w, c = images.shape
+    if lowering == "lax":
+        wide = jnp.broadcast_to(images[:, :, None, :, None], (n, h, 2, w, 2, c))
+        wide = wide.reshape(n, 2 * h, 2 * w, c)
+        return _lax(wide, kernel, (1, 1), (1, 1), (1, 1))
+    rows = jnp.stack(
+        [
+            jnp.stack([kernel[0], kernel[1] + kernel[2]]),
+            jnp.stack([kernel[0] + kernel[1], kernel[2]]),
+        ]
+    )  # place in the block, place in the window, column, c, o
+    first, middle, last = rows[:, :, 0], rows[:, :, 1], rows[:, :, 2]
+    small = jnp.stack(
+        [jnp.stack([first, middle + last]), jnp.stack([first + middle, last])]
+    )  # column's place, its window, row's place, its window, c, o
+    small = small.transpose(3, 1, 4, 2, 0, 5).reshape(2, 2, c, -1)
+    seen = conv(_pad(images, (1, 1)), small, lowering=lowering)
+    blocks = seen.reshape(n, h + 1, w + 1, 2, 2, -1)
+    places = [
+        jnp.stack([blocks[:, a : a + h, b : b + w, a, b] for b in (0, 1)], axis=3)
+        for a in (0, 1)
+    ]
+    return jnp.stack(places, axis=2).reshape(n, 2 * h, 2 * w, -1)
+
+
 def depthwise(
     images: Float[Array, "n h w c"],
     kernel: Float[Array, "kh kw c"],
@@ -129,7 +171,7 @@ def depthwise(
     images, kernel = _of_one_type(images, kernel)
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     lowering = in_lowering.value or lowering
-    if lowering == "auto":
+    if lowering in ("auto", ON_MAPS):
         lowering = "canonical" if jax.default_backend() == "cpu" else "lax"
     if lowering == "lax" or (stride != (1, 1) and dilation != (1, 1)):
         return _lax(
@@ -149,13 +191,13 @@ def _of_one_type(images: Array, kernel: Array) -> tuple[Array, Array]:
 
 def _chosen(lowering: str, kernel: Array) -> str:
     lowering = in_lowering.value or lowering
-    if lowering != "auto":
+    if lowering not in ("auto", ON_MAPS):
         return lowering
     # Other backends: XLA's own until a measurement on the device says otherwise.
     if jax.default_backend() != "cpu":
         return "lax"
     *window, channels, out = kernel.shape
-    if max(channels, out) < FEW:
+    if max(channels, out) < FEW and lowering != ON_MAPS:
         return "gemm"
     wide = min(channels, out) >= MANY and window == [3, 3]
     return "winograd" if wide else "canonical"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxdistill.networks.conv import conv_transpose, depthwise
+from jaxdistill.networks.conv import ON_MAPS, conv_doubled, conv_transpose, depthwise
 from jaxdistill.networks.layers import Conv, Norm, fan_in_uniform
 from jaxdistill.networks.rearrange import Pair, pair
 from jaxdistill.ranges import OneOf, Range
@@ -30,15 +30,17 @@ def pool_with_places(
     """Maximum of 2 x 2 windows, and where it lay: the first of those that are equal."""
     n, h, w, c = x.shape
     windows = x.reshape(n, h // 2, 2, w // 2, 2, c)
-    best = windows.max((2, 4), keepdims=True)
-    places, free = [], None
-    for i in (0, 1):
-        for j in (0, 1):
-            here = windows[:, :, i, :, j] == best[:, :, 0, :, 0]
-            places.append(here if free is None else here & free)
-            free = ~here if free is None else free & ~here
+    pixels = [windows[:, :, i, :, j] for i in (0, 1) for j in (0, 1)]
+    best, places, free = pixels[-1], [], jnp.ones(pixels[0].shape, bool)
+    for number, pixel in enumerate(pixels[:-1]):
+        here = free
+        for other in pixels[number + 1 :]:
+            here = here & (pixel >= other)
+        best, free = jnp.where(here, pixel, best), free & ~here
+        places.append(here)
+    places.append(free)
     rows = [jnp.stack(places[2 * i : 2 * i + 2], 3) for i in (0, 1)]
-    return best[:, :, 0, :, 0], jnp.stack(rows, 2)
+    return best, jnp.stack(rows, 2)
 
 
 def unpool(
@@ -50,13 +52,6 @@ def unpool(
     """
     n, h, w, c = x.shape
     wide = jnp.where(places, x[:, :, None, :, None], 0)
-    return wide.reshape(n, 2 * h, 2 * w, c)
-
-
-def upsample_nearest(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    """Every pixel as a square of 2 x 2."""
-    n, h, w, c = x.shape
-    wide = jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c))
     return wide.reshape(n, 2 * h, 2 * w, c)
 
 
@@ -100,12 +95,8 @@ def same(window: int | Pair, dilation: int | Pair = 1) -> Pair:
 
 
 def on_maps(lowering: str) -> str:
-    """What "auto" means for few channels on large maps.
-
-    There the shifted slices of "gemm" leave the processor's caches.
-    """
-    few_are_slow = lowering == "auto" and jax.default_backend() == "cpu"
-    return "canonical" if few_are_slow else lowering
+    """What "auto" means for segmenters, whose layers may have few channels."""
+    return ON_MAPS if lowering == "auto" else lowering
 
 
 def tripled(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c3"]:
@@ -139,6 +130,35 @@ class ConvNorm(nn.Module):
         )(x)
         x = Norm(self.norm)(x)
         return x if self.activation is None else self.activation(x)
+
+
+class UpNorm(nn.Module):
+    """`ConvNorm` of images with every pixel as a square of 2 x 2."""
+
+    width: int
+    norm: str = "instance"
+    conv: str = "auto"
+
+    @nn.compact
+    def __call__(self, x):
+        """Feature maps of width `width`, twice the size."""
+        x = ConvDoubled(self.width, self.conv, name="Conv_0")(x)
+        return jax.nn.relu(Norm(self.norm)(x))
+
+
+class ConvDoubled(nn.Module):
+    """`jaxdistill.networks.conv.conv_doubled` with its weights."""
+
+    width: int
+    lowering: str = "auto"
+
+    @nn.compact
+    def __call__(self, x):
+        """Feature maps of width `width`, twice the size."""
+        start = fan_in_uniform(9 * x.shape[-1])
+        kernel = self.param("kernel", start, (3, 3, x.shape[-1], self.width))
+        bias = self.param("bias", start, (self.width,))
+        return conv_doubled(x, kernel, lowering=self.lowering) + bias[None, None, None]
 
 
 class ConvTranspose(nn.Module):

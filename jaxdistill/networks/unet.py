@@ -21,9 +21,9 @@ from jaxdistill.networks.linen import spell
 from jaxdistill.networks.maps import (
     ConvNorm,
     MapNorm,
+    UpNorm,
     on_maps,
     upsample_bilinear,
-    upsample_nearest,
 )
 from jaxdistill.networks.segmenter import check_segmenter, segmenter
 from jaxdistill.ranges import Range
@@ -72,9 +72,7 @@ class UNet(nn.Module):
             across.append(x)
         for level in reversed(range(self.depth - 1)):
             width = self.width << level
-            x = ConvNorm(width, use_bias=True, **shared, name=f"up_{level}")(
-                upsample_nearest(x)
-            )
+            x = UpNorm(width, **shared, name=f"up_{level}")(x)
             x = jnp.concatenate([across[level], x], axis=-1)
             x = Block(width, **shared, name=f"decoder_{level}")(x)
         return Conv(self.classes, 1, padding=0, lowering=self.conv, name="head")(x)
