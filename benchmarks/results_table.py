@@ -17,13 +17,15 @@ from pathlib import Path
 
 from jaxdistill.cli.settings_help import settings_table
 from jaxdistill.data.registry import MEDMNIST
+from jaxdistill.data.site_sources import SITE_SOURCES
 from jaxdistill.data.sources import SOURCES
 from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.distillation.distillers.weighting import WEIGHTINGS
+from jaxdistill.jobs.settings import segmentation
 from jaxdistill.jobs.settings.records import root
 from jaxdistill.jobs.ship.report import told
-from jaxdistill.networks import NETWORKS
-from jaxdistill.settings import section_of
+from jaxdistill.networks import NETWORKS, SEGMENTERS
+from jaxdistill.settings import Section, section_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -55,6 +57,8 @@ MAKERS = {
         "data.",
     ),
     "networks": (NETWORKS, "network."),
+    "sites": (SITE_SOURCES, "data."),
+    "segmenters": (SEGMENTERS, "student."),
     "weightings": (WEIGHTINGS, "trajectory.weighting."),
 }
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
@@ -138,17 +142,23 @@ def settings(name: str) -> str:
             for maker in makers
             if section_of(makers[maker])
         )
+    if name == "segment":
+        return of_sections(segmentation.root())
     method = next(iter(METHODS))
     section = {key: node for key, node in root(method).items() if key != method}
+    parts = {k: v for k, v in section["optimizer"].items() if isinstance(v, dict)}
+    return of_sections(section | {f"optimizer.{k}": v for k, v in parts.items()})
+
+
+def of_sections(section: Section) -> str:
+    """Markdown: a table of what stands by itself, then one for every section."""
     flat = {key: node for key, node in section.items() if not isinstance(node, dict)}
-    parts = {key: node for key, node in section.items() if isinstance(node, dict)}
-    parts |= {f"optimizer.{key}": node for key, node in parts["optimizer"].items()}
     tables = [settings_table(flat, "")]
-    tables += [
-        settings_table(part, f"{key}.")
-        for key, part in parts.items()
-        if isinstance(part, dict)
-    ]
+    for key, part in section.items():
+        if isinstance(part, dict) and all(isinstance(p, dict) for p in part.values()):
+            part = {f"{k}.{x}": one for k, p in part.items() for x, one in p.items()}
+        if isinstance(part, dict):
+            tables.append(settings_table(part, f"{key}."))
     return "\n\n".join(tables)
 
 

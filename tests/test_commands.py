@@ -13,6 +13,8 @@ from jaxdistill.cli.main import main
 from jaxdistill.jobs.compare import job as comparing
 from jaxdistill.jobs.compare.plan import plan
 from jaxdistill.jobs.distil import distilling
+from jaxdistill.jobs.segment import job as segmenting
+from jaxdistill.jobs.segment import predicting as segment_predicting
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.jobs.ship import compress, regenerate
 from jaxdistill.jobs.study import job as studying
@@ -21,7 +23,8 @@ from jaxdistill.jobs.study.sets import sets_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-FENCED = re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```", re.M | re.S)
+FENCED = re.compile(r"^```(.*?)\n(.*?)^```", re.M | re.S)
+SHELLS = ("", "bash", "sh", "console")
 TOOLS = ("jaxdistill", ".venv/bin/jaxdistill")
 
 
@@ -31,7 +34,13 @@ class Reached(Exception):
 
 def printed() -> dict[str, str]:
     """Every line of a shell that is printed, and where."""
-    texts = [(page.name, FENCED.findall(page.read_text())) for page in PAGES]
+    texts = [
+        (
+            page.name,
+            [t for kind, t in FENCED.findall(page.read_text()) if kind in SHELLS],
+        )
+        for page in PAGES
+    ]
     for file in sorted((ROOT / "configs").glob("*.py")):
         text = file.read_text()
         texts.append((file.name, [text.split('"""')[1]]))
@@ -51,6 +60,7 @@ OF_TOOL = [line for line in PRINTED if line.startswith(TOOLS)]
 def test_the_pages_print_commands_of_every_verb():
     verbs = {shlex.split(line)[1] for line in OF_TOOL}
     assert {"distill", "compare", "study", "predict", "compress", "data"} <= verbs
+    assert {"segment", "segment-predict"} <= verbs
 
 
 @pytest.fixture
@@ -73,6 +83,8 @@ def begun(tmp_path, monkeypatch):
     monkeypatch.setattr(studying, "run", begin(sets_of))
     monkeypatch.setattr(predicting, "run", begin(lambda config: None))
     monkeypatch.setattr(distilling, "prepare", begin(lambda config: None))
+    monkeypatch.setattr(segmenting, "run", begin(lambda config: None))
+    monkeypatch.setattr(segment_predicting, "run", begin())
     monkeypatch.setattr(compress, "compress", begin())
     monkeypatch.setattr(regenerate, "regenerate", begin())
 
