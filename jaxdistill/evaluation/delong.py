@@ -126,7 +126,7 @@ def auc_delong(
 
 def delong_test(
     first: Real[np.ndarray, " n *k"],
-    second: Real[np.ndarray, " n *k"],
+    second: Real[np.ndarray, " n *j"],
     labels: Int[np.ndarray, " n"],
 ) -> Difference:
     """Whether two models differ in (macro) area on the same films; see `auc_delong`.
