@@ -65,8 +65,9 @@ def reliability(
     place = np.clip(np.ceil(said * bins).astype(int) - 1, 0, bins - 1)
     films = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(place, x, minlength=bins) / films for x in (said, true)]
-    return Reliability(*means, films)
+        mean_said = np.bincount(place, said, minlength=bins) / films
+        share = np.bincount(place, true, minlength=bins) / films
+    return Reliability(mean_said, share, films)
 
 
 def top_label(
