@@ -42,8 +42,8 @@ def resizing(span: Span, size: int, out: int, *, cubic: bool) -> Float[Array, "n
     """
     first, length = (x[:, None, None] for x in span)
     step = length / out
-    centre = first + (jnp.arange(out, dtype=step.dtype)[:, None] + 0.5) * step
-    pixel = jnp.arange(size, dtype=step.dtype)
+    centre = first + (jnp.arange(out, dtype=step.dtype)[None, :, None] + 0.5) * step
+    pixel = jnp.arange(size, dtype=step.dtype)[None, None]
     distance = jnp.abs(pixel + 0.5 - centre) / jnp.maximum(step, 1)
     weight = _keys(distance) if cubic else jnp.maximum(0, 1 - distance)
     inside = (pixel >= first) & (pixel < first + length)
@@ -57,9 +57,9 @@ def blurring(radius: Float[Array, " n"], size: int) -> Float[Array, "n s s"]:
     At the border they are those of the pixels that exist, made to sum to 1.
     """
     pixel = jnp.arange(size, dtype=radius.dtype)
-    square = jnp.square(pixel[:, None] - pixel)
+    square = jnp.square(pixel[:, None] - pixel[None])
     least = jnp.maximum(radius, 1e-3)  # a neighbour's weight is exactly 0 by then
-    weight = jnp.exp(-square / (2 * jnp.square(least))[:, None, None])
+    weight = jnp.exp(-square[None] / (2 * jnp.square(least))[:, None, None])
     return weight / weight.sum(2, keepdims=True)
 
 

@@ -154,7 +154,7 @@ def _make(
         mirror = draws[:, -1, 0] < view.flip
         lines = _crop(images, boxes.astype(wide), mirror, size, cubic)
         for name in steps:
-            lines = STEPS[name](lines, draws[:, list(STEPS).index(name)], view)
+            lines = STEPS[name](_once(lines), draws[:, list(STEPS).index(name)], view)
         kept = wide if images.dtype == jnp.uint8 else images.dtype
         return to_lines(lines).astype(kept)
 
@@ -206,17 +206,27 @@ def _rotate(lines: Lines, u: Float[Array, "n 5"], view: View) -> Lines:
 
 
 def _colour(lines: Lines, u: Float[Array, "n 5"], view: View) -> Lines:
-    changes = jnp.where(u[:, :1] < view.colour, 2 * u[:, 1:] - 1, 0)
-    lines = tone.brightness(lines, 1 + changes[:, 0] * view.brightness)
-    lines = tone.contrast(lines, 1 + changes[:, 1] * view.contrast)
-    lines = tone.saturation(lines, 1 + changes[:, 2] * view.saturation)
-    return tone.hue(lines, changes[:, 3] * view.hue)
+    changes = 2 * u[:, 1:] - 1
+    new = tone.brightness(lines, 1 + changes[:, 0] * view.brightness)
+    new = tone.contrast(new, 1 + changes[:, 1] * view.contrast)
+    new = tone.saturation(new, 1 + changes[:, 2] * view.saturation)
+    new = tone.hue(_once(new), changes[:, 3] * view.hue)
+    return _where(u[:, 0] < view.colour, new, lines)
 
 
 def _blur(lines: Lines, u: Float[Array, "n 5"], view: View) -> Lines:
     low, high = view.blur_radius
     radius = low + u[:, 1] * (high - low)
     return blur(lines, jnp.where(u[:, 0] < view.blur, radius, 0).astype(lines.dtype))
+
+
+def _once(lines: Lines) -> Lines:
+    """Lines that are computed before they are used.
+
+    Left alone, the compiler for CPUs works a step out anew for every channel and every
+    pixel of the next that reads it.
+    """
+    return jax.lax.optimization_barrier(lines)
 
 
 def _where(chosen: Array, then: Lines, other: Lines) -> Lines:
