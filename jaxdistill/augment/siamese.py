@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.augment.resample import bilinear, centred
 from jaxdistill.errors import InputError
 from jaxdistill.types import Images, PRNGKey
 
@@ -168,11 +169,7 @@ def _scale(images: Images, draws: Draws) -> Images:
 
 def _stretch(u: Array, size: int) -> Array:
     factor = 1 / SCALE + u * (SCALE - 1 / SCALE)
-    return factor[:, None] * _centred(size, u.dtype)[None] + (size - 1) / 2
-
-
-def _centred(size: int, dtype: jnp.dtype) -> Array:
-    return jnp.arange(size, dtype=dtype) - (size - 1) / 2
+    return factor[:, None] * centred(size, u.dtype)[None] + (size - 1) / 2
 
 
 def _resample(
@@ -199,33 +196,12 @@ def _tents(places: Float[Array, "b p"]) -> Float[Array, "b p p"]:
 def _rotate(images: Images, draws: Draws) -> Images:
     n, h, w, c = images.shape
     angle = ((2 * draws[:, 0] - 1) * ANGLE)[:, None, None]
-    down = _centred(h, images.dtype)[None, :, None]
-    along = _centred(w, images.dtype)[None, None, :]
+    down = centred(h, images.dtype)[None, :, None]
+    along = centred(w, images.dtype)[None, None, :]
     rows = jnp.sin(angle) * along + jnp.cos(angle) * down + (h - 1) / 2
     cols = jnp.cos(angle) * along - jnp.sin(angle) * down + (w - 1) / 2
     flat = images.reshape(n, h * w, c)
-    return _bilinear(flat, rows, cols).reshape(images.shape)
-
-
-def _bilinear(
-    flat: Float[Array, "n p c"],
-    rows: Float[Array, "b h w"],
-    cols: Float[Array, "b h w"],
-) -> Float[Array, "n p c"]:
-    """Bilinear values at each of the places, zero beyond the image."""
-    b, h, w = rows.shape
-    top, left = jnp.floor(rows), jnp.floor(cols)
-    total = jnp.zeros_like(flat)
-    for row, row_weight in ((top, 1 - (rows - top)), (top + 1, rows - top)):
-        for col, col_weight in ((left, 1 - (cols - left)), (left + 1, cols - left)):
-            inside = (row >= 0) & (row < h) & (col >= 0) & (col < w)
-            weight = jnp.where(inside, row_weight * col_weight, 0.0)
-            place = jnp.clip(row, 0, h - 1) * w + jnp.clip(col, 0, w - 1)
-            place = place.astype(jnp.int32).reshape(b, h * w, 1)
-            place = jnp.broadcast_to(place, (len(flat), h * w, 1))
-            taps = jnp.take_along_axis(flat, place, axis=1, mode="promise_in_bounds")
-            total = total + taps * weight.reshape(b, h * w, 1)
-    return total
+    return bilinear(flat, rows, cols).reshape(images.shape)
 
 
 OPERATIONS: dict[str, Callable[[Images, Draws], Images]] = {

@@ -1,0 +1,186 @@
+"""How a classifier's score falls as pictures or labels get worse.
+
+Pictures in [0, 1] are corrupted at four strengths, each picture by a draw of its own:
+
+    noise       x + s N(0, 1), a value for each pixel and channel
+    blur        a Gaussian of deviation s times the shorter side
+    contrast    m + (1 - s) (x - m), m the mean of each channel
+    resolution  shrunk to (1 - s) of each side, antialiased, and enlarged, both bilinear
+
+clipped to [0, 1]. Kinds and grading after Hendrycks and Dietterich (2019),
+arXiv:1903.12261; strengths are relative to the picture, so that they mean the same at
+any size.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.special import softmax
+
+from jaxdistill.augment.resample import Lines, blur, resizing, through, to_lines
+from jaxdistill.errors import InputError, require_name
+from jaxdistill.evaluation.metrics import SELECTABLE, scores
+from jaxdistill.types import Images, Logits, PRNGKey
+
+STRENGTHS = ("mild", "moderate", "strong", "severe")
+CHUNK = 256  # pictures predicted at once
+
+
+class Corruption(NamedTuple):
+    """A way in which pictures get worse, and how far at each of `STRENGTHS`."""
+
+    apply: Callable[[Lines, Array, PRNGKey], Lines]  # of lines, strength, key
+    strengths: tuple[float, float, float, float]
+
+
+class Curve(NamedTuple):
+    """A score against strength; the first is of pictures as they are, strength 0."""
+
+    names: tuple[str, ...]
+    strengths: tuple[float, ...]
+    scores: tuple[float, ...]
+
+
+def corrupt(
+    images: Images, key: PRNGKey, corruption: str, strength: str | float
+) -> Images:
+    """Pictures in [0, 1] at a named strength, or at a number; 0 changes nothing.
+
+    One compilation for a corruption and shape. Raises `InputError` for names that do
+    not exist, and for numbers outside [0, 1).
+    """
+    require_name("corruption", corruption, CORRUPTIONS)
+    if isinstance(strength, str):
+        require_name("strength", strength, STRENGTHS)
+        strength = CORRUPTIONS[corruption].strengths[STRENGTHS.index(strength)]
+    if not 0 <= strength < 1:
+        raise InputError(
+            f"strength={strength} must be at least 0 and below 1: choose one of "
+            f"{', '.join(STRENGTHS)}, or a number like those"
+        )
+    return _corrupt(images, key, strength, corruption)
+
+
+@functools.partial(jax.jit, static_argnames="corruption")
+def _corrupt(images: Array, key: PRNGKey, strength: Array, corruption: str) -> Array:
+    lines = to_lines(images).astype(jnp.promote_types(images.dtype, jnp.float32))
+    worse = CORRUPTIONS[corruption].apply(lines, jnp.asarray(strength), key)
+    return to_lines(jnp.clip(worse, 0, 1)).astype(images.dtype)
+
+
+def robustness(
+    predict: Callable[[Images], Logits],
+    images: Images,
+    labels: Int[np.ndarray, " n"],
+    key: PRNGKey,
+    *,
+    corruption: str,
+    score: str = "balanced_accuracy",
+) -> Curve:
+    """The score of a classifier as pictures get worse, at every strength there is.
+
+    `predict` takes pictures in [0, 1] and standardises them itself. Every strength has
+    the same draws, so that a curve bends by strength alone. Raises `InputError` for
+    names that do not exist.
+    """
+    require_name("score", score, SELECTABLE)
+    require_name("corruption", corruption, CORRUPTIONS)
+    strengths = (0.0, *CORRUPTIONS[corruption].strengths)
+    values = []
+    for strength in strengths:
+        logits = [
+            predict(
+                corrupt(
+                    images[start : start + CHUNK],
+                    jax.random.fold_in(key, start),
+                    corruption,
+                    strength,
+                )
+            )
+            for start in range(0, len(images), CHUNK)
+        ]
+        p = softmax(np.concatenate(logits).astype(np.float64), axis=1)
+        values.append(float(scores(p, labels)[score]))
+    return Curve(("none", *STRENGTHS), strengths, tuple(values))
+
+
+def corrupt_labels(
+    labels: Int[Array, " n"], key: PRNGKey, share: float, classes: int
+) -> Int[Array, " n"]:
+    """Labels of which `share` of every class, rounded, are of another class.
+
+    Symmetric label noise, but exact: of each class the same share is wrong, and the
+    wrong ones are spread over the other classes as evenly as can be. Raises
+    `InputError` for a share outside [0, 1] and fewer than two classes.
+    """
+    if not 0 <= share <= 1 or classes < 2:
+        raise InputError(
+            f"share={share} of labels of {classes} classes cannot be exchanged: the "
+            "share must be from 0 to 1, among two classes or more"
+        )
+    return _exchange(labels, key, share, classes)
+
+
+@functools.partial(jax.jit, static_argnames="classes")
+def _exchange(labels: Array, key: PRNGKey, share: Array, classes: int) -> Array:
+    order = jax.random.permutation(key, len(labels))
+    shuffled = labels[order]
+    hot = jax.nn.one_hot(shuffled, classes, dtype=jnp.int32)
+    among = jnp.cumsum(hot, axis=0)  # how many of each class have come so far
+    place = jnp.take_along_axis(among, shuffled[:, None], axis=1)[:, 0] - 1
+    wrong = place < jnp.round(share * among[-1]).astype(jnp.int32)[shuffled]
+    other = (shuffled + 1 + place % (classes - 1)) % classes
+    return labels.at[order].set(jnp.where(wrong, other, shuffled))
+
+
+def _noise(lines: Lines, strength: Array, key: PRNGKey) -> Lines:
+    return lines + strength * jax.random.normal(key, lines.shape, lines.dtype)
+
+
+def _blur(lines: Lines, strength: Array, key: PRNGKey) -> Lines:
+    del key
+    n, h, _, w = lines.shape
+    radius = jnp.broadcast_to(strength * min(h, w), n)
+    return blur(lines, radius.astype(lines.dtype))
+
+
+def _contrast(lines: Lines, strength: Array, key: PRNGKey) -> Lines:
+    del key
+    mean = lines.mean((1, 3), keepdims=True)
+    return mean + (1 - strength) * (lines - mean)
+
+
+def _resolution(lines: Lines, strength: Array, key: PRNGKey) -> Lines:
+    del key
+    n, h, _, w = lines.shape
+    rows, cols = (
+        jnp.broadcast_to(_coarse(size, strength, lines.dtype), (n, size, size))
+        for size in (h, w)
+    )
+    return through(lines, rows, cols)
+
+
+def _coarse(size: int, strength: Array, dtype: jnp.dtype) -> Float[Array, "s s"]:
+    """Weights that shrink a side to a number of pixels traced, and enlarge it again."""
+    kept = jnp.maximum(1, jnp.round(size * (1 - strength))).astype(dtype)
+    whole, none = jnp.full(1, size, dtype), jnp.zeros(1, dtype)
+    # To `size` pixels of a longer side, the first `kept` of which are the picture's.
+    longer = whole * size / kept
+    down = resizing((none, longer), size, size, cubic=False)[0]
+    real = jnp.arange(size)[:, None] < kept
+    up = resizing((none, kept[None]), size, size, cubic=False)[0]
+    exact = jax.lax.Precision.HIGHEST
+    return jnp.matmul(up, jnp.where(real, down, 0), precision=exact)
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "noise": Corruption(_noise, (0.02, 0.05, 0.1, 0.2)),
+    "blur": Corruption(_blur, (0.005, 0.01, 0.02, 0.04)),
+    "contrast": Corruption(_contrast, (0.25, 0.5, 0.75, 0.9)),
+    "resolution": Corruption(_resolution, (0.25, 0.5, 0.75, 0.875)),
+}
