@@ -13,8 +13,9 @@ from jaxdistill.errors import InputError
 from jaxdistill.networks import vit_tiny
 from jaxdistill.networks.backbones import resnet
 from jaxdistill.networks.heads import dino_head
+from jaxdistill.networks.masked import masked_decoder
 from jaxdistill.networks.positions import resize_positions
-from jaxdistill.networks.public_names import DINO_HEAD, RESNET, VIT
+from jaxdistill.networks.public_names import DINO_HEAD, MAE_DECODER, RESNET, VIT
 from jaxdistill.networks.vit import vit
 from jaxdistill.networks.weights import (
     fold_norms,
@@ -48,6 +49,7 @@ NETWORKS = {
         dino_head(6, outputs=9, hidden=8, bottleneck=4, learned_gain=True),
         DINO_HEAD,
     ),
+    "mae": (masked_decoder(tiny(), 3, width=8, depth=2, heads=2), MAE_DECODER),
     "tiny": (vit_tiny((16, 16, 3), 5, **TINY), VIT),
 }
 
@@ -88,6 +90,16 @@ def test_names_and_shapes_are_those_of_timm():
         "norm.bias": (12,),
         **{f"blocks.{i}.{n}": s for i in range(2) for n, s in block.items()},
     }
+
+
+def test_names_and_shapes_are_those_of_maes_decoder():
+    decoder, table = NETWORKS["mae"]
+    shapes = {n: x.shape for n, x in public_weights(blank(decoder), table).items()}
+    assert shapes["decoder_embed.weight"] == (8, 12)
+    assert shapes["mask_token"] == (1, 1, 8)
+    assert shapes["decoder_blocks.1.mlp.fc1.weight"] == (32, 8)
+    assert shapes["decoder_pred.weight"] == (48, 8)
+    assert len(shapes) == 2 + 1 + 2 * 12 + 2 + 2
 
 
 def test_classifiers_have_timms_last_layer():

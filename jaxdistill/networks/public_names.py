@@ -6,8 +6,8 @@
     last_layer.weight_v             last                                dense
 
 `VIT` holds the names of timm and DINO, `RESNET` those of torchvision's ResNet-18,
-`DINO_HEAD` those of DINO. Where two public names lead to one of ours, the first is the
-one that is written.
+`DINO_HEAD` those of DINO, `MAE_DECODER` those of MAE. Where two public names lead to
+one of ours, the first is the one that is written.
 """
 
 from collections.abc import Mapping
@@ -38,16 +38,22 @@ def _norm(public: str, ours: str) -> tuple[Row, Row]:
     )
 
 
+def _blocks(public: str) -> tuple[Row, ...]:
+    return (
+        *_norm(f"{public}.{{i}}.norm1", "Encoder_{i}/LayerNorm_0"),
+        *_layer(f"{public}.{{i}}.attn.qkv", "Encoder_{i}/attention/qkv"),
+        *_layer(f"{public}.{{i}}.attn.proj", "Encoder_{i}/attention/out"),
+        *_norm(f"{public}.{{i}}.norm2", "Encoder_{i}/LayerNorm_1"),
+        *_layer(f"{public}.{{i}}.mlp.fc1", "Encoder_{i}/Dense_0"),
+        *_layer(f"{public}.{{i}}.mlp.fc2", "Encoder_{i}/Dense_1"),
+    )
+
+
 VIT = (
     Row("cls_token", "class_token"),
     Row("pos_embed", "places", "places"),
     *_layer("patch_embed.proj", "embed", "patch"),
-    *_norm("blocks.{i}.norm1", "Encoder_{i}/LayerNorm_0"),
-    *_layer("blocks.{i}.attn.qkv", "Encoder_{i}/attention/qkv"),
-    *_layer("blocks.{i}.attn.proj", "Encoder_{i}/attention/out"),
-    *_norm("blocks.{i}.norm2", "Encoder_{i}/LayerNorm_1"),
-    *_layer("blocks.{i}.mlp.fc1", "Encoder_{i}/Dense_0"),
-    *_layer("blocks.{i}.mlp.fc2", "Encoder_{i}/Dense_1"),
+    *_blocks("blocks"),
     *_norm("norm", "LayerNorm_0"),
     *_norm("fc_norm", "LayerNorm_0"),  # timm's name where features are means
 )
@@ -69,6 +75,13 @@ DINO_HEAD = (
     Row("last_layer.parametrizations.weight.original1", "last", "dense"),
     Row("last_layer.weight_g", "gain", "gain"),
     Row("last_layer.parametrizations.weight.original0", "gain", "gain"),
+)
+MAE_DECODER = (
+    *_layer("decoder_embed", "embed"),
+    Row("mask_token", "mask_token"),
+    *_blocks("decoder_blocks"),
+    *_norm("decoder_norm", "LayerNorm_0"),
+    *_layer("decoder_pred", "Dense_0"),
 )
 CLASSIFIER = (*_layer("head", "head"), *_layer("fc", "head"))  # of a `Network`
 
