@@ -31,6 +31,42 @@ class Network(NamedTuple):
     name: str
 
 
+class Backbone(NamedTuple):
+    """A network that ends in a row of features, for heads to stand on; and its name.
+
+        features(params, images, key=None) -> n width
+        tokens(params, images, kept=None, key=None) -> n tokens width
+        attention(params, images) -> n heads tokens
+
+    A key, of the batch or of each image, switches on what is random in training. Tokens
+    are the class token's and those of all patches, or of the patches that `kept` (n t)
+    numbers. Attention is what the last block's features take from each token: rows sum
+    to 1. Both are None, and `patch` is 0, where images are not cut in patches.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    features: Callable[..., Float[Array, "n d"]]
+    width: int
+    name: str
+    tokens: Callable[..., Float[Array, "n tokens d"]] | None = None
+    attention: Callable[[Params, Images], Float[Array, "n heads tokens"]] | None = None
+    patch: int = 0  # pixels a side
+    grid: tuple[int, int] = (0, 0)  # rows and columns of patches that it was built for
+
+
+class Head(NamedTuple):
+    """What stands on features: pure functions, and its name.
+
+    `apply(params, features, axis=None)`: `axis` names the mesh axis over which a batch
+    is spread, for those that normalise by the batch.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    apply: Callable[..., Float[Array, "n k"]]
+    width: int  # of what comes out
+    name: str
+
+
 class Segmenter(NamedTuple):
     """A network that names every pixel: pure functions, and its name.
 

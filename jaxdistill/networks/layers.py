@@ -6,7 +6,7 @@ kernels and biases, scale 1 and bias 0 for norms; their type is JAX's default fl
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -163,11 +163,16 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-    """`x @ kernel + bias`; `std` above 0 starts it truncated normal, biases at zero."""
+    """`x @ kernel + bias`; `std` above 0 starts it truncated normal, biases at zero.
+
+    The product is computed in `dtype`, or in what inputs and weights have.
+    """
 
     width: int
     std: float = 0.0
     start: str = "torch"
+    use_bias: bool = True
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
@@ -177,9 +182,12 @@ class Dense(nn.Module):
         if self.std:
             init, bias_init = truncated_normal(self.std), _zeros
         kernel = self.param("kernel", init, (fan_in, self.width))
+        dtype = self.dtype or jnp.result_type(x, kernel)
+        y = x.astype(dtype) @ kernel.astype(dtype)
+        if not self.use_bias:
+            return y
         bias = self.param("bias", bias_init, (self.width,))
-        y = x @ kernel
-        return y + _row(bias, y)
+        return y + _row(bias.astype(dtype), y)
 
 
 class Norm(nn.Module):
@@ -189,6 +197,7 @@ class Norm(nn.Module):
     groups; `layer` takes channels and pixels together and scales each value on its own.
     `batch` always uses the statistics of the batch at hand, so that a network stays a
     pure function of its parameters: an image's logits then depend on its companions.
+    `affine` is a batch norm whose statistics were folded into scale and bias.
     """
 
     kind: str = "instance"
@@ -202,6 +211,8 @@ class Norm(nn.Module):
         shape = x.shape[1:] if self.kind == "layer" else x.shape[-1:]
         scale = _row(self.param("scale", _ones, shape), x)
         bias = _row(self.param("bias", _zeros, shape), x)
+        if self.kind == "affine":
+            return x * scale + bias
         if self.kind == "group":
             return _group_norm(x, scale, bias, self.eps)
         axes = {"instance": (1, 2), "layer": (1, 2, 3), "batch": (0, 1, 2)}[self.kind]
@@ -215,7 +226,7 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        """Tokens of the same shape."""
+        """Tokens of the same shape, in the type of the weights."""
         scale = _row(self.param("scale", _ones, x.shape[-1:]), x)
         bias = _row(self.param("bias", _zeros, x.shape[-1:]), x)
         return normalise(x, (x.ndim - 1,), scale, bias, self.eps)

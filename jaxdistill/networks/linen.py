@@ -28,7 +28,7 @@ class Classifier(nn.Module):
 
     def __call__(self, images):
         """Logits."""
-        return self.head(self.trunk(images))
+        return self.head(self.embed(images))
 
 
 def from_linen(module: nn.Module, image_shape: ImageShape, name: str) -> Network:
@@ -47,11 +47,17 @@ def from_linen(module: nn.Module, image_shape: ImageShape, name: str) -> Network
     return Network(init, apply, embed, name)
 
 
-def spell(family: str, image_shape: tuple[int, ...], classes: int, **choices) -> str:
-    """A name that says every choice: `mlp-28x28x1-2,width=128,depth=2`."""
+def spell(
+    family: str, image_shape: tuple[int, ...], classes: int = 0, **choices
+) -> str:
+    """A name that says every choice: `mlp-28x28x1-2,width=128,depth=2`.
+
+    Without classes it is that of a trunk.
+    """
     shape = "x".join(map(str, image_shape))
     settings = [f"{key}={value}" for key, value in choices.items()]
-    return ",".join([f"{family}-{shape}-{classes}", *settings])
+    size = f"{shape}-{classes}" if classes else shape
+    return ",".join([f"{family}-{size}", *settings])
 
 
 def check(

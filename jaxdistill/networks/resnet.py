@@ -1,8 +1,9 @@
-"""ResNet-18 for small images (He et al. 2016): a 3 x 3 stem of stride 1, no first pool.
+"""ResNet-18 (He et al. 2016), for small images a 3 x 3 stem of stride 1, no first pool.
 
     block(x) = relu(norm(conv(relu(norm(conv(x))))) + shortcut(x))
 
-Four stages of two blocks double the width and, but for the first, halve the image.
+Four stages of two blocks double the width and, but for the first, halve the image. The
+large stem is the paper's, 7 x 7 of stride 2 and the maximum of 3 x 3, also of stride 2.
 """
 
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from jaxdistill.types import Network
 
 STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # width in units of the stem, stride
 BLOCKS = 2
+STEMS = {"small": (3, 1, 1), "large": (7, 2, 3)}  # window, stride, padding
 
 
 class Block(nn.Module):
@@ -46,12 +48,17 @@ class ResNet(nn.Module):
     width: int
     norm: str
     conv: str
+    stem: str = "small"
 
     @nn.compact
     def __call__(self, x):
         """Features of images."""
-        x = Conv(self.width, use_bias=False, lowering=self.conv)(x)
+        window, stride, padding = STEMS[self.stem]
+        shape: dict[str, Any] = {"window": window, "stride": stride, "padding": padding}
+        x = Conv(self.width, **shape, use_bias=False, lowering=self.conv)(x)
         x = nn.relu(Norm(self.norm)(x))
+        if self.stem == "large":
+            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for times, first in STAGES:
             for block in range(BLOCKS):
                 stride = first if block == 0 else 1
