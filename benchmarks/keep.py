@@ -29,6 +29,8 @@ KEPT = {
     "figures/comparison.png": ".png",
     "figures/relation.png": ".png",
     "figures/progress.png": "_progress.png",
+    "figures/overlays.png": ".png",
+    "figures/by_site.png": "_sites.png",
 }
 PATHS = ("workdir", "study")
 FOLDERS = (("experts", "folder"), ("data", "root"), ("data", "path"))
