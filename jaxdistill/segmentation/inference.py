@@ -33,6 +33,7 @@ def predict(
     `InputError` for a window that no network takes.
     """
     look = _logits(networks)
+    batch = min(batch, 1 << max(0, len(images) - 1).bit_length())
     stride = max(network.stride for network in networks)
     if window % stride:
         raise InputError(
