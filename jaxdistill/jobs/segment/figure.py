@@ -57,7 +57,7 @@ def by_site(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
         own = {row["site"]: row["dice"] for row in rows if row["trained"] == name}
         places = np.arange(len(sites)) + (at - (len(names) - 1) / 2) * wide
         means = [own[site]["mean"] for site in sites]
-        error = [own[site]["std"] for site in sites]
+        error = [own[site]["std"] or 0.0 for site in sites]
         style = {"color": HUES[name], "label": name, "capsize": 2, "width": 0.92 * wide}
         ax.bar(places, means, yerr=error, error_kw={"lw": 1}, **style)
     ax.set_xticks(range(len(sites)), sites, fontsize=8)

@@ -50,11 +50,11 @@ METRICS = ("dice", "hd95", "assd", "iou", "nsd", "volume_difference", "missed")
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample deviation and count of the finite values."""
+    """Mean, sample deviation and count of the finite values; of one, no deviation."""
     finite = [v for v in values if math.isfinite(v)]
     if not finite:
-        return {"mean": math.nan, "std": math.nan, "n": 0}
-    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else 0.0
+        return {"mean": math.nan, "std": None, "n": 0}
+    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
     return {"mean": float(np.mean(finite)), "std": std, "n": len(finite)}
 
 
@@ -96,7 +96,7 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
 
 def _gain(
     name: str, sites: Sequence[str], seeds: Sequence[int], scores: Scores
-) -> dict[str, float] | None:
+) -> dict[str, Any] | None:
     """By how much Dice exceeds the student alone: pairs of one site and one seed.
 
     The standard error is that of the mean over all pairs.
@@ -110,11 +110,15 @@ def _gain(
     if name == "alone" or not pairs:
         return None
     found = spread(pairs)
-    return {**found, "error": found["std"] / math.sqrt(max(1, found["n"]))}
+    std, n = found["std"], found["n"]
+    return {**found, "error": None if std is None else std / math.sqrt(n)}
 
 
-def _gained(gain: Mapping[str, float] | None) -> str:
-    return "–" if gain is None else f"{gain['mean']:+.3f} ({gain['error']:.3f})"
+def _gained(gain: Mapping[str, Any] | None) -> str:
+    if gain is None:
+        return "–"
+    error = "" if gain["error"] is None else f" ({gain['error']:.3f})"
+    return f"{gain['mean']:+.3f}{error}"
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -126,7 +130,8 @@ def _flat(row: Row) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):
-            flat |= {key: value["mean"], f"{key}_std": value["std"]}
+            std = "" if value["std"] is None else value["std"]
+            flat |= {key: value["mean"], f"{key}_std": std}
         else:
             flat[key] = "" if value is None else value
     return flat
