@@ -11,9 +11,17 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image, ImageFilter, ImageOps
 from torch.utils.data import DataLoader, Dataset
+
+try:
+    import torchvision
+except RuntimeError:  # built for a GPU, beside a torch that is not
+    # It only lacks compiled operators, which pictures in Pillow do without.
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor boxes, Tensor scores, float least) -> Tensor")
+    import torchvision
 from torchvision import transforms as T
 
 SIDE, FILMS, LOCALS = 128, 64, 8

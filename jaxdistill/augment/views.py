@@ -137,7 +137,7 @@ def _make(
     images: Array, key: PRNGKey, view: View, index: Array, count: int, fixed: tuple
 ) -> Array:
     size, cubic, steps = fixed
-    _, height, width, _ = images.shape
+    _, h, w, _ = images.shape
     wide = jnp.promote_types(images.dtype, jnp.float32)
     wide = jnp.dtype(jnp.float32) if images.dtype == jnp.uint8 else wide
 
@@ -146,9 +146,9 @@ def _make(
             jax.random.fold_in(key, number), index
         )
         parts = jax.vmap(jax.random.split)(keys)
-        boxes = jax.vmap(
-            lambda k: draw_crop(k, (height, width), view.scale, view.ratio)
-        )(parts[:, 0])
+        boxes = jax.vmap(lambda k: draw_crop(k, (h, w), view.scale, view.ratio))(
+            parts[:, 0]
+        )
         draws = jax.vmap(lambda k: jax.random.uniform(k, (len(STEPS) + 1, 5)))(
             parts[:, 1]
         )
