@@ -78,7 +78,8 @@ def hue(lines: Lines, turn: Each) -> Lines:
         jnp.where(value == green, 2 + (blue - red) / by, 4 + (red - green) / by),
     )
     sixth = sixth + 6 * turn[:, None, None]
-    k = jnp.stack([(start + sixth) % 6 for start in (5, 3, 1)], axis=2)
+    k = jnp.stack([start + sixth for start in (5, 3, 1)], axis=2)
+    k = k - 6 * jnp.floor(k / 6)  # `%` of floats is a call a pixel on CPUs
     share = jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
     return value[:, :, None] - spread[:, :, None] * share
 
