@@ -73,7 +73,7 @@ def list_prostate(tree: Tree) -> tuple[list[Files], list[str]]:
         kind = masks if is_mask else images
         file_once(tree, kind, (site, number.lower()), file)
     if not images:
-        raise InputError(f"{tree.path} holds no volume: name the folder of {HOLDING}")
+        raise InputError(f"{tree.path} holds no volume: name what holds {HOLDING}")
     listed = [
         Files(f"{site}_{stem(file)}", site, (file,), masks[site, number])
         for (site, number), file in images.items()

@@ -114,7 +114,7 @@ def list_sites(tree: Tree) -> tuple[list[Files], list[str]]:
             here = found.setdefault(file.parts[-3], {})
             file_once(tree, here.setdefault(kind, {}), stem(file).upper(), file)
     if not found:
-        raise InputError(f"{tree.path} holds no images: name the folder of {HOLDING}")
+        raise InputError(f"{tree.path} holds no images: name what holds {HOLDING}")
     listed, faults = [], []
     for site, kinds in sorted(found.items()):
         images, masks = kinds.get("images", {}), kinds.get("masks", {})

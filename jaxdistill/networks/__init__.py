@@ -18,6 +18,7 @@ from jaxdistill.networks.resnet import resnet18 as resnet18
 from jaxdistill.networks.segmenter import segmenter as segmenter
 from jaxdistill.networks.unet import unet as unet
 from jaxdistill.networks.unet import unet_plus_plus as unet_plus_plus
+from jaxdistill.networks.vit import vit as vit
 from jaxdistill.networks.vit import vit_tiny as vit_tiny
 from jaxdistill.settings import choose
 from jaxdistill.types import Network, Segmenter
