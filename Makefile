@@ -63,6 +63,14 @@ $(VENV)/.peer: $(VENV)/.installed
 
 bench: $(VENV)/.peer
 	$(BIN)/python benchmarks/affinity.py --json=benchmarks/results/affinity_cpu.json
+	$(BIN)/python benchmarks/convolutions.py \
+	  --json=benchmarks/results/convolutions_cpu.json
+	$(BIN)/python benchmarks/paired_augmentation.py \
+	  --json=benchmarks/results/paired_augmentation_cpu.json
+	$(BIN)/python benchmarks/surface_distance.py \
+	  --json=benchmarks/results/surface_distance_cpu.json
+	$(BIN)/python benchmarks/segmentation_step.py \
+	  --json=benchmarks/results/segmentation_step_cpu.json
 	$(BIN)/python benchmarks/microbatch.py --json=benchmarks/results/microbatch_cpu.json
 	$(BIN)/python benchmarks/unroll.py --json=benchmarks/results/unroll_cpu.json
 	$(BIN)/python benchmarks/soft_label_memory.py \

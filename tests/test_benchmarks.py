@@ -45,6 +45,12 @@ def test_unroll_compares_gradients_and_lowerings(tmp_path):
     assert all(row["seconds"] > 0 for row in rows.values())
 
 
+def test_affinities_by_the_identity_are_those_of_all_pairs(tmp_path):
+    rows = smoke("affinity", tmp_path)
+    assert all(row["relative_error"] < 1e-5 for row in rows.values())
+    assert rows["identity"]["bytes"] < rows["direct"]["bytes"]
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="extra peer")
 def test_ours_and_the_peer_agree(tmp_path):
     rows = smoke("peer_torch", tmp_path)
