@@ -21,7 +21,7 @@ def settings_help(full: Mapping[str, Any]) -> list[str]:
         *_wrapped("shipped configs: " + ", ".join(shipped()), wide),
         "",
         *_wrapped(f"settings with {', '.join(names)}", wide),
-        "(--config.method=NAME --help, or another data.name, shows those of another):",
+        "(another of these, as in --config.data.name=NAME --help, shows its own):",
     ]
     for key, setting, value in found:
         lines += _line(key, setting, value, wide)

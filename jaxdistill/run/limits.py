@@ -45,6 +45,6 @@ class Watch:
         norms = [f"{n} {v:.3g}" for n, v in values.items() if n.startswith("grad")]
         return Diverged(
             f"{what} ({', '.join(norms) or 'no norms'}); the last good checkpoint is "
-            f"{safe}: lower rates or set a clip in config.optimizer, with a new "
+            f"{safe}: lower its rates or set a clip, with a new "
             "--workdir"
         )

@@ -61,13 +61,6 @@ class Student(NamedTuple):
     terms: Mapping[str, tuple[float, Term]] = {}
 
 
-class Teacher(NamedTuple):
-    """A trained network; its parameters are an argument of the program."""
-
-    network: Segmenter
-    params: Params
-
-
 class Progress(NamedTuple):
     """A student in training: its network, what its terms learn, its optimiser."""
 

@@ -16,10 +16,11 @@ import numpy as np
 from jaxdistill.data.slices import planes_of, restore
 from jaxdistill.evaluation.segmentation import segmentation_scores
 from jaxdistill.jobs.segment.lessons import Room, Seat, Tutors
+from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.networks.counts import flops, parameters
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.segmentation.inference import masks_of, predict
-from jaxdistill.types import Case, SitePool
+from jaxdistill.types import Case
 
 METRICS = ("dice", "hd95", "assd", "iou", "nsd", "volume_difference")
 PARTS = ("test", "val")
@@ -69,7 +70,7 @@ def costs(
     room: Room, config: Config, networks: Mapping[str, Tutors]
 ) -> dict[str, dict[str, Any]]:
     """Parameters, operations and seconds a slice of every network, timed in turns."""
-    image = np.zeros((1, *room.shape, _channels(room.pool, config)), np.float32)
+    image = np.zeros((1, *room.shape, build.channels_of(config, room.pool)), np.float32)
     runs = {name: _runner(one, image) for name, one in networks.items()}
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for run in runs.values():
@@ -130,8 +131,3 @@ def _runner(networks: Tutors, image: np.ndarray) -> Callable[[], Any]:
         return (sum(said[1:], said[0]) / len(said)).argmax(axis=-1)
 
     return lambda: jax.block_until_ready(look(*placed))
-
-
-def _channels(pool: SitePool, config: Config) -> int:
-    planes = 2 * config["protocol"]["neighbours"] + 1
-    return planes * pool.cases[0].image.shape[-1]

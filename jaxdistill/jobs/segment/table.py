@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxdistill.jobs.segment.judging import METRICS as SCORED
 from jaxdistill.run.report import human_bytes, human_seconds, markdown, score_text
 
+METRICS = (*SCORED, "missed")
 SHOWN = ("dice", "hd95", "assd", "nsd")
 MEAN = "mean"
 Row = dict[str, Any]
@@ -44,9 +46,6 @@ def rows_of(
             row["gain"] = _gain(name, here, seeds, scores)
             rows.append(row | dict(facts.get(name, {})))
     return rows
-
-
-METRICS = ("dice", "hd95", "assd", "iou", "nsd", "volume_difference", "missed")
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
