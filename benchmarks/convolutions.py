@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 from common import arguments, compiled, medians, relative_error, report
 
-from jaxdistill.networks.conv import conv, conv_transpose, depthwise
+from jaxdistill.networks.conv import conv
+from jaxdistill.networks.depthwise import depthwise
+from jaxdistill.networks.upward import conv_transpose
 
 STEPS = 2
 # Side of the image, channels in and out, window, settings.

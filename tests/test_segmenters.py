@@ -18,12 +18,14 @@ from jaxdistill.networks import (
     segmenter,
     unet,
 )
-from jaxdistill.networks.conv import conv, conv_transpose, depthwise
+from jaxdistill.networks.conv import conv
+from jaxdistill.networks.depthwise import depthwise
 from jaxdistill.networks.maps import (
     pool_with_places,
     unpool,
     upsample_bilinear,
 )
+from jaxdistill.networks.upward import conv_transpose
 
 SMALL = {
     "unet": {"width": 8, "depth": 4},
