@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 from common import arguments, compiled, medians, relative_error, report
 
-from jaxdistill.networks.conv import conv, conv_transpose, depthwise
+from jaxdistill.networks.conv import conv
+from jaxdistill.networks.depthwise import depthwise
+from jaxdistill.networks.upward import conv_transpose
 
 STEPS = 2
 # Side of the image, channels in and out, window, settings.
@@ -47,11 +49,13 @@ def steps(kind, settings, lowering: str):
     ours = partial(kind, **settings, lowering=lowering)
 
     def energy(images, kernel):
-        return 0.5 * jnp.square(ours(images, kernel)).mean()
+        return 0.5 * jnp.square(ours(images, kernel)).sum()
 
     def step(state, _):
-        slopes = jax.grad(energy, (0, 1))(*state)
-        return jax.tree.map(lambda x, slope: x - 0.1 * slope, state, slopes), None
+        images, kernel = state
+        along, across = jax.grad(energy, (0, 1))(images, kernel)
+        pixels = images.size / images.shape[-1]
+        return (images - 0.1 * along, kernel - across / pixels), None
 
     return lambda *state: jax.lax.scan(step, state, None, length=STEPS)[0]
 

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.networks.conv import conv, conv_doubled, conv_transpose, depthwise
+from jaxdistill.networks.conv import conv
+from jaxdistill.networks.depthwise import depthwise
+from jaxdistill.networks.upward import conv_doubled, conv_transpose
 
 CONVS = {
     "square": ((3, 3), {"padding": 1}),

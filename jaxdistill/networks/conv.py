@@ -12,35 +12,22 @@ matrices, and one window a channel is a sum of shifted products
 (`jaxdistill.networks.depthwise`).
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdistill.networks.canonical import canonical_conv
-from jaxdistill.networks.depthwise import depthwise_conv
+from jaxdistill.networks.lowerings import chosen, of_one_type, xla_conv
 from jaxdistill.networks.rearrange import (
     Pair,
     batch_to_space,
-    depth_to_space,
     folded_kernel,
     pair,
     resized,
     space_to_batch,
-    space_to_depth,
-    unfolded_kernel,
+    strided_blocks,
 )
 from jaxdistill.networks.winograd import winograd_conv
-
-FEW, MANY = 32, 64  # channels on either side; `benchmarks/unroll.py`
-LOWERINGS = ("auto", "canonical", "gemm", "lax", "winograd")
-# "auto" where few channels come on large maps: the columns of "gemm" leave the caches.
-ON_MAPS = "auto_on_maps"
-LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-# `with in_lowering("lax"): ...`: every convolution takes it, whatever was asked for.
-# What is compiled within and without is kept apart by JAX.
-in_lowering = jax.make_user_context(default_value="")
 
 
 def conv(
@@ -56,11 +43,11 @@ def conv(
 
     Numbers for rows and columns each, or one for both.
     """
-    lowering = _chosen(lowering, kernel)
-    images, kernel = _of_one_type(images, kernel)
+    lowering = chosen(lowering, kernel)
+    images, kernel = of_one_type(images, kernel)
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     if lowering == "lax":
-        return _lax(images, kernel, stride, padding, dilation)
+        return xla_conv(images, kernel, stride, padding, dilation)
     if dilation != (1, 1):
         kernel, padding = _within_reach(images, kernel, padding, dilation)
     if lowering == "gemm" or (stride != (1, 1) and dilation != (1, 1)):
@@ -70,156 +57,6 @@ def conv(
     if dilation != (1, 1):
         return _dilated(images, kernel, padding, dilation, lowering)
     return _plain(images, kernel, padding, lowering)
-
-
-def conv_transpose(
-    images: Float[Array, "n h w c"],
-    kernel: Float[Array, "kh kw c o"],
-    *,
-    stride: int | Pair = 1,
-    padding: int | Pair = 0,
-    output_padding: int | Pair = 0,
-    lowering: str = "auto",
-) -> Float[Array, "n oh ow o"]:
-    """The transpose of a strided convolution, as PyTorch's ConvTranspose2d has it.
-
-        y[s r + i - p] = sum_r x[r] k[i],    oh = (h - 1) s - 2 p + kh + extra
-
-    where `extra` is `output_padding`, rows that no window may reach. PyTorch's weight
-    `c o kh kw` is this kernel transposed.
-    """
-    lowering = _chosen(lowering, kernel)
-    images, kernel = _of_one_type(images, kernel)
-    stride, padding, extra = pair(stride), pair(padding), pair(output_padding)
-    window, given = kernel.shape[:2], images.shape[1:3]
-    sizes = [
-        (size - 1) * s - 2 * p + k + more
-        for size, s, p, k, more in zip(
-            given, stride, padding, window, extra, strict=True
-        )
-    ]
-    if lowering == "lax":
-        sides = [
-            (k - 1 - p, k - 1 - p + more)
-            for k, p, more in zip(window, padding, extra, strict=True)
-        ]
-        return lax.conv_general_dilated(
-            images,
-            kernel[::-1, ::-1],
-            window_strides=(1, 1),
-            padding=sides,
-            lhs_dilation=stride,
-            dimension_numbers=LAYOUT,
-        )
-    kernel = unfolded_kernel(kernel, stride)
-    whole = (kernel.shape[0] - 1, kernel.shape[1] - 1)
-    blocks = conv(images, kernel, padding=whole, lowering=lowering)
-    before = (-padding[0], -padding[1])
-    return resized(depth_to_space(blocks, stride), before, (sizes[0], sizes[1]))
-
-
-def conv_doubled(
-    images: Float[Array, "n h w c"],
-    kernel: Float[Array, "3 3 c o"],
-    *,
-    lowering: str = "auto",
-) -> Float[Array, "n h2 w2 o"]:
-    """A 3 x 3 convolution, one zero around, of images with every pixel as 2 x 2.
-
-        y[2 t] = x[t - 1] k[0] + x[t] (k[1] + k[2])
-        y[2 t + 1] = x[t] (k[0] + k[1]) + x[t + 1] k[2]
-
-    in rows, and so in columns: 16 products for 36, and no larger images in between.
-    """
-    lowering = _chosen(lowering, kernel)
-    images, kernel = _of_one_type(images, kernel)
-    n, h, w, c = images.shape
-    if lowering == "lax":
-        wide = jnp.broadcast_to(images[:, :, None, :, None], (n, h, 2, w, 2, c))
-        wide = wide.reshape(n, 2 * h, 2 * w, c)
-        return _lax(wide, kernel, (1, 1), (1, 1), (1, 1))
-    rows = jnp.stack(
-        [
-            jnp.stack([kernel[0], kernel[1] + kernel[2]]),
-            jnp.stack([kernel[0] + kernel[1], kernel[2]]),
-        ]
-    )  # place in the block, place in the window, column, c, o
-    first, middle, last = rows[:, :, 0], rows[:, :, 1], rows[:, :, 2]
-    small = jnp.stack(
-        [jnp.stack([first, middle + last]), jnp.stack([first + middle, last])]
-    )  # column's place, its window, row's place, its window, c, o
-    small = small.transpose(3, 1, 4, 2, 0, 5).reshape(2, 2, c, -1)
-    seen = conv(_pad(images, (1, 1)), small, lowering=lowering)
-    blocks = seen.reshape(n, h + 1, w + 1, 2, 2, -1)
-    places = [
-        jnp.stack([blocks[:, a : a + h, b : b + w, a, b] for b in (0, 1)], axis=3)
-        for a in (0, 1)
-    ]
-    return jnp.stack(places, axis=2).reshape(n, 2 * h, 2 * w, -1)
-
-
-def depthwise(
-    images: Float[Array, "n h w c"],
-    kernel: Float[Array, "kh kw c"],
-    *,
-    stride: int | Pair = 1,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
-    lowering: str = "auto",
-) -> Float[Array, "n oh ow c"]:
-    """Cross-correlation of each channel with its own window (groups = channels)."""
-    images, kernel = _of_one_type(images, kernel)
-    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
-    lowering = in_lowering.value or lowering
-    if lowering in ("auto", ON_MAPS):
-        lowering = "canonical" if jax.default_backend() == "cpu" else "lax"
-    if lowering == "lax" or (stride != (1, 1) and dilation != (1, 1)):
-        return _lax(
-            images, kernel[:, :, None], stride, padding, dilation, kernel.shape[2]
-        )
-    if stride == (1, 1):
-        return depthwise_conv(images, kernel, padding, dilation)
-    images = _blocks(images, kernel, stride, padding)
-    parts = depthwise_conv(images, folded_kernel(kernel, stride), (0, 0))
-    return parts.reshape(*parts.shape[:3], -1, kernel.shape[2]).sum(3)
-
-
-def _of_one_type(images: Array, kernel: Array) -> tuple[Array, Array]:
-    dtype = jnp.result_type(images, kernel)
-    return images.astype(dtype), kernel.astype(dtype)
-
-
-def _chosen(lowering: str, kernel: Array) -> str:
-    lowering = in_lowering.value or lowering
-    if lowering not in ("auto", ON_MAPS):
-        return lowering
-    # Other backends: XLA's own until a measurement on the device says otherwise.
-    if jax.default_backend() != "cpu":
-        return "lax"
-    *window, channels, out = kernel.shape
-    if max(channels, out) < FEW and lowering != ON_MAPS:
-        return "gemm"
-    wide = min(channels, out) >= MANY and window == [3, 3]
-    return "winograd" if wide else "canonical"
-
-
-def _lax(
-    images: Array,
-    kernel: Array,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int = 1,
-) -> Array:
-    return lax.conv_general_dilated(
-        images,
-        kernel,
-        window_strides=stride,
-        padding=[(p, p) for p in padding],
-        rhs_dilation=dilation,
-        dimension_numbers=LAYOUT,
-        feature_group_count=groups,
-    )
 
 
 def _within_reach(
@@ -265,18 +102,8 @@ def _plain(images: Array, kernel: Array, padding: Pair, lowering: str) -> Array:
 def _strided(
     images: Array, kernel: Array, stride: Pair, padding: Pair, lowering: str
 ) -> Array:
-    images = _blocks(images, kernel, stride, padding)
+    images = strided_blocks(images, kernel, stride, padding)
     return _plain(images, folded_kernel(kernel, stride), (0, 0), lowering)
-
-
-def _blocks(images: Array, kernel: Array, stride: Pair, padding: Pair) -> Array:
-    """The pixels that strided windows see, those of one stride as channels."""
-    window, sizes = kernel.shape[:2], []
-    for size, k, s, p in zip(images.shape[1:3], window, stride, padding, strict=True):
-        outputs = (size + 2 * p - k) // s + 1
-        sizes.append((outputs + -(-k // s) - 1) * s)
-    kept = (min(stride[0], window[0]), min(stride[1], window[1]))
-    return space_to_depth(resized(images, padding, (sizes[0], sizes[1])), stride, kept)
 
 
 def _dilated(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import PyTree
 
-from jaxdistill.networks.conv import in_lowering
+from jaxdistill.networks.lowerings import in_lowering
 from jaxdistill.types import Network, Segmenter
 
 

@@ -1,4 +1,4 @@
-"""The convolution of each channel with a window of its own, stride 1.
+"""The convolution of each channel with a window of its own.
 
     y[r, c] = sum_i x[r + d i - p, c] k[i, c]
     dx = depthwise(dy, flip(k), d (size - 1) - p)
@@ -6,16 +6,51 @@
 
 A sum of shifted products, one pass over memory: XLA's own, grouped by channel, is slow
 on CPUs, and its derivatives slower. Both forms are bilinear, and each is the other's
-derivative.
+derivative. A stride makes pixels channels first, whose sums then follow.
 """
 
 from itertools import product
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdistill.networks.bilinear import bilinear
-from jaxdistill.networks.rearrange import Pair, resized
+from jaxdistill.networks.lowerings import ON_MAPS, in_lowering, of_one_type, xla_conv
+from jaxdistill.networks.rearrange import (
+    Pair,
+    folded_kernel,
+    pair,
+    resized,
+    strided_blocks,
+)
+
+
+def depthwise(
+    images: Float[Array, "n h w c"],
+    kernel: Float[Array, "kh kw c"],
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    lowering: str = "auto",
+) -> Float[Array, "n oh ow c"]:
+    """Cross-correlation of each channel with its own window (groups = channels)."""
+    images, kernel = of_one_type(images, kernel)
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
+    lowering = in_lowering.value or lowering
+    if lowering in ("auto", ON_MAPS):
+        lowering = "canonical" if jax.default_backend() == "cpu" else "lax"
+    if lowering == "lax" or (stride != (1, 1) and dilation != (1, 1)):
+        channels = kernel.shape[2]
+        return xla_conv(
+            images, kernel[:, :, None], stride, padding, dilation, groups=channels
+        )
+    if stride == (1, 1):
+        return depthwise_conv(images, kernel, padding, dilation)
+    images = strided_blocks(images, kernel, stride, padding)
+    parts = depthwise_conv(images, folded_kernel(kernel, stride), (0, 0))
+    return parts.reshape(*parts.shape[:3], -1, kernel.shape[2]).sum(3)
 
 
 def depthwise_conv(

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxdistill.networks.conv import LOWERINGS, conv
+from jaxdistill.networks.conv import conv
+from jaxdistill.networks.lowerings import LOWERINGS
 from jaxdistill.networks.rearrange import Pair, pair
 from jaxdistill.ranges import OneOf
 

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxdistill.networks.conv import ON_MAPS, conv_doubled, conv_transpose, depthwise
+from jaxdistill.networks.depthwise import depthwise
 from jaxdistill.networks.layers import Conv, Norm, fan_in_uniform
+from jaxdistill.networks.lowerings import ON_MAPS
 from jaxdistill.networks.rearrange import Pair, pair
+from jaxdistill.networks.upward import conv_doubled, conv_transpose
 from jaxdistill.ranges import OneOf, Range
 from jaxdistill.settings import Small
 
@@ -147,7 +149,7 @@ class UpNorm(nn.Module):
 
 
 class ConvDoubled(nn.Module):
-    """`jaxdistill.networks.conv.conv_doubled` with its weights."""
+    """`jaxdistill.networks.upward.conv_doubled` with its weights."""
 
     width: int
     lowering: str = "auto"
@@ -162,7 +164,7 @@ class ConvDoubled(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """`jaxdistill.networks.conv.conv_transpose` with its weights."""
+    """`jaxdistill.networks.upward.conv_transpose` with its weights."""
 
     width: int
     window: int = 2

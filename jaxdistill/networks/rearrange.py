@@ -92,3 +92,13 @@ def unfolded_kernel(kernel: Array, blocks: Pair) -> Array:
     kernel = jnp.pad(kernel, sides).reshape(tall, a, wide, b, c, o)
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(tall, wide, c, a * b * o)
     return kernel[::-1, ::-1]
+
+
+def strided_blocks(images: Array, kernel: Array, stride: Pair, padding: Pair) -> Array:
+    """The pixels that strided windows see, those of one stride as channels."""
+    window, sizes = kernel.shape[:2], []
+    for size, k, s, p in zip(images.shape[1:3], window, stride, padding, strict=True):
+        outputs = (size + 2 * p - k) // s + 1
+        sizes.append((outputs + -(-k // s) - 1) * s)
+    kept = (min(stride[0], window[0]), min(stride[1], window[1]))
+    return space_to_depth(resized(images, padding, (sizes[0], sizes[1])), stride, kept)
