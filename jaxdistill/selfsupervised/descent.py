@@ -32,16 +32,14 @@ class Regime(NamedTuple):
     """How long and how fast; the usual values are DISTL's (arXiv:2202.06431)."""
 
     epochs: Annotated[Count, "passes over the films", Small(1)] = 5
-    batch: Annotated[Many, "films a step, of all devices", Small(4)] = 16
+    batch: Annotated[Many, "films a step, of all devices", Small(64)] = 16
     optimiser: Annotated[str, OneOf(("adamw", "lars", "sgd")), "of the steps"] = "adamw"
     lr: Annotated[Rate, "highest rate, at a batch of lr_batch"] = 5e-5
     lr_batch: Annotated[Many, "films a step that lr is meant for"] = 16
     lr_last: Annotated[Weight, "rate at the end"] = 1e-6
     warmup: Annotated[float, Range(0, 1000), "epochs in which the rate rises"] = 1.0
     weight_decay: Annotated[Weight, "pull of weights to zero"] = 0.01
-    weight_decay_last: Annotated[
-        float, Range(-1, 1000), "adamw: the same at the end; below 0: as at the start"
-    ] = -1.0
+    weight_decay_last: Annotated[Weight, "adamw: the same at the end"] = 0.01
     clip: Annotated[Weight, "bound on each tensor's gradient; 0: none"] = 3.0
     momentum: Annotated[Decay, "of the target, at the start; 1 at the end"] = 0.9995
     frozen: Annotated[float, Range(0, 1000), "epochs that the last layer waits"] = 1.0
@@ -96,9 +94,8 @@ def rate_at(regime: Regime, course: Course, now: Now) -> Float[Array, ""]:
 
 def decay_at(regime: Regime, course: Course, now: Now) -> Float[Array, ""]:
     """The pull of weights to zero at this step."""
-    last = regime.weight_decay_last
-    last = regime.weight_decay if last < 0 else last
-    return cosine(regime.weight_decay, last, now.time / course.times)
+    share = now.time / course.times
+    return cosine(regime.weight_decay, regime.weight_decay_last, share)
 
 
 def momentum_at(regime: Regime, course: Course, now: Now) -> Float[Array, ""]:

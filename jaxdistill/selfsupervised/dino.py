@@ -51,7 +51,7 @@ def dino_loss(
     student_heat: float = 0.1,
 ) -> Scalar:
     """The mean over the batch and all pairs of a view and another large one."""
-    p = jax.nn.softmax((_wide(teacher) - centre) / teacher_heat)
+    p = jax.nn.softmax((_wide(teacher) - centre[None, None]) / teacher_heat)
     log_q = jax.nn.log_softmax(_wide(student) / student_heat)
     pairs = -jnp.einsum("qnk,vnk->qv", p, log_q) / teacher.shape[1]
     views, large = student.shape[0], teacher.shape[0]
@@ -69,7 +69,7 @@ def recentre(
 ) -> Centre:
     """The centre after a batch, of which every device along `axis` has its share."""
     z = _wide(teacher)
-    p = jax.nn.softmax((z - centre.mean) / heat)
+    p = jax.nn.softmax((z - centre.mean[None, None]) / heat)
     mean, answer, doubt = z.mean((0, 1)), p.mean((0, 1)), _entropy(p).mean()
     if axis is not None:
         mean, answer, doubt = jax.lax.pmean((mean, answer, doubt), axis)
