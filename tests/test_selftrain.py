@@ -11,8 +11,9 @@ from jaxdistill.cli.main import main
 from jaxdistill.data.film_phantom import phantom
 from jaxdistill.data.folds import divide
 from jaxdistill.errors import InputError
+from jaxdistill.jobs.lessons.training import FILE, Room
 from jaxdistill.jobs.selftrain import job
-from jaxdistill.jobs.selftrain.lessons import FILE
+from jaxdistill.jobs.selftrain.lessons import School, stage_lesson
 from jaxdistill.jobs.selftrain.plan import plan
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.run.weights_file import read_weights
@@ -130,15 +131,12 @@ def test_a_killed_run_ends_as_one_that_was_left_alone(finished, tmp_path):
             assert mine.read_bytes() == file.read_bytes(), file.parent.name
 
 
-def test_labels_of_folds_are_hidden_from_training(tmp_path, monkeypatch):
-    """Other labels of films without labels change nothing."""
-    from jaxdistill.jobs.selftrain import lessons
-
+def test_labels_of_folds_are_hidden_from_training(tmp_path):
     pool = phantom(16, train=160, val=160, test=160)
     folds = divide(pool, labelled=0.3, folds=2)
     wanted = plan(resolve(config()))
-    room = lessons.Room(tmp_path, pool, folds, None, print)
-    made = lessons._stage_of(room, wanted.ways[0], 0, 2)
+    school = School(Room(tmp_path, pool, None, print), folds)
+    made = stage_lesson(school, wanted.ways[0], 0, 2, None)
     hidden = len(np.concatenate(folds.unlabelled))
     labels = np.asarray(made.films.labels)
     assert (labels[:hidden] == -1).all()

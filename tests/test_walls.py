@@ -45,7 +45,9 @@ ROOMS = (
     "jobs.study",
     "jobs.ship",
     "jobs.segment",
+    "jobs.lessons",
     "jobs.selftrain",
+    "jobs.labels",
     "cli",
 )
 # Neighbours that never see each other, though one stands above the other.

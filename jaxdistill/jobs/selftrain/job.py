@@ -20,12 +20,12 @@ import numpy as np
 from jaxdistill.data.pool import counts
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
+from jaxdistill.jobs.lessons.judging import Record, compare, judge
+from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure, pictures
 from jaxdistill.jobs.selftrain import table as tables
-from jaxdistill.jobs.selftrain.judging import Record, compare, judge
 from jaxdistill.jobs.selftrain.lessons import (
-    Room,
-    Taught,
+    School,
     ceiling,
     check,
     stage,
@@ -61,18 +61,21 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
-        room = Room(workdir, pool, folds, mesh, say)
+        room = Room(workdir, pool, mesh, say)
+        school = School(room, folds)
         bench: Bench = {}
         models: Models = {}
         reasons: dict[str, str] = {}
         for seed in wanted.seeds:
-            for name, way, taught in _trained(room, wanted, seed, reasons):
+            for name, way, taught in _trained(school, wanted, seed, reasons):
                 robust = config["eval"]["robustness"] and name in _ends(wanted)
-                bench[name, seed] = judge(room, way.config, taught, robust)
+                network = build.build_parts(way.config, pool).network
+                blur = config["eval"]["blur"]
+                bench[name, seed] = judge(room, network, taught, blur, robust)
                 models[name, seed] = taught
         rows = _rows(room, wanted, bench)
         _write(home, room, config, wanted, rows, bench, models, reasons)
-        summary = _summary(room, config, wanted, rows, bench, reasons)
+        summary = _summary(school, config, rows, bench, reasons)
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
@@ -86,16 +89,16 @@ def record_of(config: Config) -> dict[str, Any]:
 
 
 def _trained(
-    room: Room, wanted: Plan, seed: int, reasons: dict[str, str]
+    school: School, wanted: Plan, seed: int, reasons: dict[str, str]
 ) -> Iterator[tuple[str, Way, Taught]]:
     """Every network of one seed as it is trained; those that diverge are left out."""
     main = wanted.ways[0]
 
     def tried(name: str, teach: Callable[..., Taught], *told: Any) -> Taught | None:
         try:
-            return teach(room, *told)
+            return teach(school, *told)
         except Diverged as error:
-            room.say(f"{name} of seed {seed} failed: {error}")
+            school.room.say(f"{name} of seed {seed} failed: {error}")
             reasons[f"{name}, seed {seed}"] = str(error)
             return None
 
@@ -168,19 +171,19 @@ def _write(
 
 
 def _summary(
-    room: Room,
+    school: School,
     config: Config,
-    wanted: Plan,
     rows: list[tables.Row],
     bench: Bench,
     reasons: Mapping[str, str],
 ) -> dict[str, Any]:
+    room, folds = school
     drawn = sorted((room.folder / "figures").glob("*.png"))
     return {
         "rows": rows,
         "counts": counts(room.pool),
-        "labelled": len(room.folds.labelled),
-        "folds": [len(fold) for fold in room.folds.unlabelled],
+        "labelled": len(folds.labelled),
+        "folds": [len(fold) for fold in folds.unlabelled],
         "class_names": room.pool.class_names,
         "parameters": _size(config, room),
         "failed": reasons,

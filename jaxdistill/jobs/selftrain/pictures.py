@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data.standard import from_unit
+from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure
-from jaxdistill.jobs.selftrain.lessons import Room, Taught
 from jaxdistill.jobs.settings import build_selftraining as build
 
 

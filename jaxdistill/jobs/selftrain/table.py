@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.evaluation.delong import Difference
-from jaxdistill.jobs.selftrain.judging import BY_CLASS, SCALARS, Record
+from jaxdistill.jobs.lessons.judging import BY_CLASS, SCALARS, Record
 from jaxdistill.jobs.selftrain.plan import SUPERVISED
 from jaxdistill.run.report import markdown, score_text
 

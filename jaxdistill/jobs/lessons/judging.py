@@ -5,7 +5,7 @@
 Judged is the student, as the authors do; the digest is of how it is judged.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxdistill.augment.resample import blur, to_lines
+from jaxdistill.augment.resample import blur as blurred
+from jaxdistill.augment.resample import to_lines
 from jaxdistill.data.standard import from_unit
 from jaxdistill.evaluation.calibration import calibration_error
 from jaxdistill.evaluation.delong import Difference, auc_delong, delong_test
 from jaxdistill.evaluation.metrics import scores
 from jaxdistill.evaluation.robustness import CORRUPTIONS, robustness
-from jaxdistill.jobs.selftrain.lessons import Room, Taught
-from jaxdistill.jobs.settings import build_selftraining as build
+from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.run.files import digest, read_json, write_json
 from jaxdistill.types import Images, Logits, Network, Params, Split
 
@@ -29,27 +29,27 @@ SCALARS = ("auc", "accuracy", "balanced_accuracy", "harmonic_mean", "f1_weighted
 BY_CLASS = ("sensitivity", "specificity")
 CHUNK = 256  # films predicted at once
 
-Config = Mapping[str, Any]
 Record = dict[str, Any]
 
 
-def judge(room: Room, config: Config, taught: Taught, robust: bool) -> Record:
+def judge(
+    room: Room, network: Network, taught: Taught, blur: float, robust: bool
+) -> Record:
     """The scores of a model on test and validation; those in a file are read.
 
     `probabilities` are of the test films; `robustness` is there where it is asked for.
     """
-    lesson, how = taught.file.parent.name, digest([config["eval"], robust])
+    lesson, how = taught.file.parent.name, digest([blur, robust])
     file = room.folder / "scores" / f"{lesson}_{how[:8]}.json"
     if not file.exists():
         room.say(f"scoring {lesson}")
-        parts = build.build_parts(config, room.pool)
         params = {"trunk": taught.student["trunk"], "head": taught.student["classes"]}
-        look = looking(parts.network, config["eval"]["blur"], params, room.pool.test)
+        look = looking(network, blur, params, room.pool.test)
         found: Record = {}
         for part in ("val", "test"):
             split = getattr(room.pool, part)
             said = probabilities(look, split)
-            found[part] = _scores(said, np.asarray(split.labels))
+            found[part] = scores_of(said, np.asarray(split.labels))
         found["probabilities"] = said
         if robust:
             found["robustness"] = _robustness(look, room.pool.test)
@@ -92,13 +92,14 @@ def _run(network: Network, radius: float) -> Callable[..., Logits]:
     def run(params, pictures, standard):
         if radius:
             radii = jnp.full(len(pictures), radius, pictures.dtype)
-            pictures = to_lines(blur(to_lines(pictures), radii))
+            pictures = to_lines(blurred(to_lines(pictures), radii))
         return network.apply(params, from_unit(pictures, standard))
 
     return run
 
 
-def _scores(said: Float[np.ndarray, "n k"], labels: np.ndarray) -> Record:
+def scores_of(said: Float[np.ndarray, "n k"], labels: np.ndarray) -> Record:
+    """Every score that is reported, with DeLong's interval of the AUC."""
     found = scores(said, labels)
     area = auc_delong(said, labels)
     low, high = area.interval()
