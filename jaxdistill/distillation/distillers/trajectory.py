@@ -34,6 +34,7 @@ from jaxdistill.distillation.distillers.segments import (
 )
 from jaxdistill.distillation.distillers.weighting import WEIGHTINGS, Weighting, uniform
 from jaxdistill.distillation.experts import Experts
+from jaxdistill.engine.depth import parameters_before
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.microbatch import microbatch
 from jaxdistill.engine.population import map_population
@@ -108,7 +109,8 @@ def trajectory_matching(
         inputs = schedule(jax.random.fold_in(key, segment.id), m, batch, unroll_steps)
         middle, final = student(synthetic, segment.start, inputs)
         error = _squared(final, segment.target)
-        weights = jax.lax.stop_gradient(weighting.weights(state, error))
+        before = parameters_before(network, synthetic.images.shape[1:])
+        weights = jax.lax.stop_gradient(weighting.weights(state, error, before))
         distance = _weighted(weights, _squared(segment.start, segment.target))
         loss = _weighted(weights, error) / distance
         if shape_weight:
