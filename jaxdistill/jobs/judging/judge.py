@@ -164,7 +164,7 @@ def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
         )
         return part(row.examples, row.subsets, both, lr, keys)
 
-    tried = [run(lr) for lr in row.lrs]
+    tried, how = [run(lr) for lr in row.lrs], judge.how(row.lrs[0], row.epochs)
     val, test = np.asarray(pool.val.labels), np.asarray(pool.test.labels)
     on_val = [[scores(p[: len(val)], val) for p in out] for out in tried]
     worth = [summarise(runs)[s["select"]]["mean"] for runs in on_val]
@@ -174,6 +174,7 @@ def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
         "val": on_val[best],
         "lr": np.asarray(row.lrs[best]).tolist(),
         "epochs": row.epochs,
+        "protocol": how.protocol if isinstance(how, Recipe) else "its own rates",
         "images": int(
             row.examples.size if row.subsets is None else row.subsets.shape[1]
         ),

@@ -85,7 +85,7 @@ def expert_recipe(config: Config, policy: augment.Policy) -> Recipe:
 def eval_recipe(config: Config, policy: augment.Policy, epochs: int) -> Recipe:
     """How fresh networks train in an evaluation."""
     e = config["eval"]
-    chosen = ("batch", "momentum", "weight_decay", "drop_at")
+    chosen = ("batch", "momentum", "weight_decay", "drop_at", "protocol")
     return Recipe(epochs=epochs, policy=policy, **{key: e[key] for key in chosen})
 
 

@@ -187,7 +187,7 @@ def root(method: str) -> Section:
     recipe = settings_of(Recipe)
     flat = {name: recipe[name] for name in ("rho", "orthogonal", "average")}
     shared = {name: recipe[name] for name in ("batch", "momentum", "weight_decay")}
-    judged = {name: recipe[name] for name in ("epochs", "drop_at")}
+    judged = {name: recipe[name] for name in ("epochs", "drop_at", "protocol")}
     return {
         **settings_of(Distillation),
         "data": Chosen(SOURCES, "phantom"),
