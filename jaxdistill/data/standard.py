@@ -61,7 +61,11 @@ def fit_zca(images: UInt8[np.ndarray, "n h w c"], eps: float = 0.1) -> Standard:
 
 def standardise(images: UInt8[Array, "n h w c"], standard: Standard) -> Images:
     """Network inputs of stored bytes."""
-    unit = images.astype(jnp.float32) / 255.0
+    return from_unit(images.astype(jnp.float32) / 255.0, standard)
+
+
+def from_unit(unit: Float[Array, "n h w c"], standard: Standard) -> Images:
+    """Network inputs of pixels in [0, 1]."""
     if standard.whitening is None:
         return (unit - _row(standard.mean)) / _row(standard.std)
     w = standard.whitening

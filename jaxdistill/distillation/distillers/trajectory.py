@@ -14,8 +14,10 @@ and an average of the set. TESLA (Cui et al. 2023): `gradient="first_order"`. DD
 IADD, HoP-TM: a `Weighting`, and for the last the shape term.
 
 Different from the reference programs: several segments a step; the learning rate is a
-softplus, so it stays positive; batches of the synthetic set are always full (what does
-not divide waits for the next shuffle); validation, not test, chooses the iterate.
+softplus, so it stays positive (`optimizer.plain_lr` moves it as they do); TESLA's step
+is that of its paper, twice that of its program, which multiplies a tuple by two;
+batches of the synthetic set are always full (what does not divide waits for the next
+shuffle); validation, not test, chooses the iterate.
 """
 
 from collections.abc import Callable

@@ -168,7 +168,7 @@ def complete(
         if config["init"]["labels"] == "experts":
             start = label(start)
         finish = label if config["relabel"] else lambda synthetic: synthetic
-        optimiser = build.build_optimiser(config)
+        optimiser = build.build_optimiser(config, parts.judge.pool.standard)
         learner = distilling(method, start, optimiser, average_decay=config["average"])
         try:
             pace = _distil(parts, method, learner, finish, home)
