@@ -56,13 +56,19 @@ class Judge(NamedTuple):
         )
 
 
-def validation(judge: Judge):
+# What the numbers of its keys train, after the judge's own.
+FIRST_ROUND, FINALISTS = 0, 5
+
+
+def validation(judge: Judge, numbered: int = FIRST_ROUND, seeds: int = 0):
     """`synthetic -> {metric: {"mean", "std", "n"}}` on the validation split.
 
-    Each call trains the same networks, so that iterates differ by their images alone.
+    Each call trains the same networks, so that iterates differ by their images alone:
+    `seeds` of them, or `eval.seeds`, from the keys of that number.
     """
     s = judge.settings
-    keys = jax.random.split(jax.random.fold_in(judge.key, 0), s["seeds"])
+    key = jax.random.fold_in(judge.key, numbered)
+    keys = jax.random.split(key, seeds or s["seeds"])
     val = judge.pool.val
     labels = np.asarray(val.labels)
 

@@ -124,6 +124,10 @@ class Evaluation(NamedTuple):
     select: Annotated[
         str, OneOf(SELECTABLE), "validation score that chooses the set"
     ] = "auc"
+    finalists: Annotated[
+        Many, "best sets that fresh networks judge again; 1: none", Small(2)
+    ] = 3
+    finalist_seeds: Annotated[Many, "of these networks, a set", Small(2)] = 10
     final_seeds: Annotated[Many, "networks a set in the final table", Small(2)] = 5
     draws: Annotated[Many, "random subsets in the final table", Small(2)] = 5
     augment: Annotated[
