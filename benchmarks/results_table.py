@@ -109,8 +109,8 @@ def made(name: str) -> str:
 
 
 def origins(files: dict[str, str]) -> str:
-    """The jaxlib, the machine and the commit of summaries, by title where they
-    differ.
+    """The jaxlib, the machine, the commit and the protocol of evaluation of summaries,
+    by title where they differ.
     """
     found: dict[str, list[str]] = {}
     for title, file in files.items():
@@ -127,7 +127,16 @@ def _origin(record: dict) -> str:
     device = told["device"].replace(", 1 cores", ", 1 core")
     commit, dash, dirty = record.get("git_commit", "").partition("-")
     at = f"; commit {commit[:7]}{dash}{dirty}" if commit else ""
-    return f"jaxlib {jaxlib}, {device}{at}"
+    return f"jaxlib {jaxlib}, {device}{at}{_protocol(record)}"
+
+
+def _protocol(record: dict) -> str:
+    """How networks of an evaluation were trained, where there were any."""
+    judged = record.get("config", {}).get("eval", {})
+    if "epochs" not in judged:
+        return ""
+    # Until there was a choice, the last short batch of an epoch was left out.
+    return f"; protocol {judged.get('protocol', 'counted, whole batches alone')}"
 
 
 def _kept(name: str) -> dict:

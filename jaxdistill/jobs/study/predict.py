@@ -27,7 +27,16 @@ from jaxdistill.run.files import read_json, write_atomic, write_json
 from jaxdistill.settings import Setting, settings_of
 
 WHOLE = 3  # networks on the whole set, at most
-COUNTS = ("every", "seeds", "final_seeds", "draws", "networks", "full_epochs")
+COUNTS = (
+    "every",
+    "seeds",
+    "finalists",
+    "finalist_seeds",
+    "final_seeds",
+    "draws",
+    "networks",
+    "full_epochs",
+)
 Told = dict[str, Any]
 
 
