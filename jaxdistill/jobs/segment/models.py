@@ -17,9 +17,10 @@ import numpy as np
 from jax import export
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError
 from jaxdistill.networks import build_segmenter
-from jaxdistill.run.files import write_atomic
+from jaxdistill.run.files import trouble_of, write_atomic
+from jaxdistill.run.seals import SHA256, of_arrays, sealed
 from jaxdistill.types import Params, Segmenter
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -42,13 +43,19 @@ def save_model(path: Path, params: Params, facts: Mapping[str, Any]) -> int:
     from safetensors.numpy import save
 
     tensors = {_name(p): np.asarray(x) for p, x in tree_flatten_with_path(params)[0]}
-    data = save(tensors, {MARK: json.dumps(facts)})
+    plainly = json.loads(json.dumps(facts))
+    # One key alone: several would be written in an order that changes.
+    told = json.dumps({**plainly, SHA256: _checksum(tensors, plainly)})
+    data = save(tensors, {MARK: told})
     write_atomic(path, data)
     return len(data)
 
 
 def load_model(path: Path) -> Model:
-    """The network of a file; `InputError` for a file that is none, or another's."""
+    """The network of a file; `InputError` for a file that is none, or another's.
+
+    Raises `Damaged` for a file that is not as it was written.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = path.expanduser()
@@ -58,11 +65,17 @@ def load_model(path: Path) -> Model:
         with safe_open(path, framework="numpy") as file:
             told = (file.metadata() or {}).get(MARK)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as safetensors ({error}): copy it again"
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is no file: copy it again") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and (why := trouble_of(error, path, "read")):
+            raise why from error
+        raise Damaged(
+            f"{path} cannot be read as safetensors ({error})", "copy it again"
         ) from error
     facts = _facts(path, told)
+    if facts.pop(SHA256, own := _checksum(tensors, facts)) != own:
+        raise Damaged(f"{path} is damaged (its sha256 is another)", "copy it again")
     network = build_segmenter(
         channels=facts["channels"], classes=facts["classes"], **facts["network"]
     )
@@ -87,15 +100,20 @@ def save_program(
     write_atomic(path, bytes(made.serialize()))
 
 
+def _checksum(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in facts.items() if key != SHA256}
+    return sealed({"arrays": of_arrays(dict(tensors)), "facts": kept})[SHA256]
+
+
 def _facts(path: Path, told: str | None) -> dict[str, Any]:
     try:
         facts = json.loads(told or "")
         if not {"network", "channels", "classes", "class_names"} <= set(facts):
             raise KeyError
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} does not say which network it is of: name a file that "
-            "jaxdistill segment has written"
+        raise Damaged(
+            f"{path} does not say which network it is of",
+            "name a file that jaxdistill segment has written",
         ) from error
     return facts
 
