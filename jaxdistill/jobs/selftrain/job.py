@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from jaxdistill.data.pool import counts
+from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.lessons.judging import Record, compare, judge
@@ -33,11 +34,13 @@ from jaxdistill.jobs.selftrain.lessons import (
 )
 from jaxdistill.jobs.selftrain.plan import CEILING, MAIN, SUPERVISED, Plan, Way, plan
 from jaxdistill.jobs.settings import build_selftraining as build
+from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
 from jaxdistill.run.files import write_atomic, write_json
+from jaxdistill.run.places import place
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 LATER = ("seeds", "ablations", "variants", "ceiling")  # of the protocol
@@ -49,15 +52,17 @@ Models = dict[tuple[str, int], Taught]
 def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
     """Make or finish the run of a configuration; returns the table's rows."""
     began = time.perf_counter()
-    workdir = workdir.expanduser().absolute()
+    workdir = place(workdir)
     config = resolve(config)
+    require_outside(config, workdir)
     split_cpu(config["devices"]["cpu"])
     wanted = plan(config)
     pool, folds = build.build_films(config)
     for way in wanted.ways:
         build.build_parts(way.config, pool)  # refuses what does not fit together
     check(folds, wanted)
-    with open_workdir(workdir, record_of(config), free(config)) as home:
+    record, inputs = record_of(config), prints(pool)
+    with open_workdir(workdir, record, free(config), inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
