@@ -26,6 +26,7 @@ from jaxdistill.jobs.settings.records import root
 from jaxdistill.jobs.ship.report import told
 from jaxdistill.networks import NETWORKS, SEGMENTERS
 from jaxdistill.networks.backbones import BACKBONES
+from jaxdistill.selfsupervised import PRETEXTS, Regime, Viewing
 from jaxdistill.settings import Section, section_of
 
 HERE = Path(__file__).resolve().parent
@@ -62,6 +63,8 @@ MAKERS = {
     "segmenters": (SEGMENTERS, "student."),
     "backbones": (BACKBONES, "backbone."),
     "weightings": (WEIGHTINGS, "trajectory.weighting."),
+    "pretexts": (PRETEXTS, "pretext."),
+    "learning": ({"Regime": Regime, "Viewing": Viewing}, ""),
 }
 JOBS = {"segment": segmentation.root, "selftrain": selftraining.root}
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
