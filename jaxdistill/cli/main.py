@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdistill.cli import segment, shipping, study
+from jaxdistill.cli import segment, selftrain, shipping, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.errors import Diverged, InputError, Stopped
@@ -29,6 +29,7 @@ HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to shar
   regenerate  train that network again, and check that it is the same
   segment   train small segmenters under large ones, and judge them on unseen sites
   segment-predict  write masks of volumes and pictures by a trained student
+  selftrain  improve a model in stages on films without labels
 
 jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
@@ -39,7 +40,7 @@ CONFIG = """
   --config=FILE[:MODE]       a config file, or the name of a shipped one such as
                              quickstart; MODE is full (the default) or smoke
   --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
-OTHERS = (*shipping.VERBS, *segment.VERBS)
+OTHERS = (*shipping.VERBS, *segment.VERBS, *selftrain.VERBS)
 FLAGS = {
     "workdir=DIR": "where the run lives; the same folder again resumes it",
     "profile_steps=FIRST:END": "write a profiler trace of these steps to DIR/profile",
@@ -139,6 +140,8 @@ def _dispatch(verb: str, argv: list[str]) -> int:
         return study.main(verb, argv)
     if verb in segment.VERBS:
         return segment.main(verb, argv)
+    if verb in selftrain.VERBS:
+        return selftrain.main(verb, argv)
     if verb not in VERBS:
         raise InputError(
             f"{verb!r} is not a verb: use "

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -211,3 +212,9 @@ def _sync_folder(folder: Path) -> None:
 def _short(error: BaseException) -> str:
     """One line about an error, for use within a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0][:100]
+
+
+def digest(record: Any) -> str:
+    """Sixteen hexadecimal digits that name a record of plain values."""
+    text = json.dumps(plain(record), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

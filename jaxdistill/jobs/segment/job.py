@@ -32,12 +32,12 @@ from jaxdistill.jobs.segment.lessons import (
     tutors,
 )
 from jaxdistill.jobs.segment.models import load_model, save_model, save_program
-from jaxdistill.jobs.segment.plan import Plan, Pupil, digest, of_teacher, plan
+from jaxdistill.jobs.segment.plan import Plan, Pupil, of_teacher, plan
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
-from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.files import digest, read_json, write_atomic, write_json
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 LATER = ("unseen", "seeds", "students")  # of the protocol: what may be added
