@@ -86,7 +86,7 @@ class Part(NamedTuple):
     """What a way to learn asks for beside its backbone.
 
     `kind` is a name in `networks.heads.HEADS`, or "decoder"; `on` the part whose
-    outputs come in, the backbone where it is empty.
+    outputs come in and as many of which go out, the backbone where it is empty.
     """
 
     kind: str

@@ -37,7 +37,6 @@ PARTS: dict[str, dict[str, dict[str, Any]]] = {
     "dino": {"dino": {"hidden": 8, "outputs": 12, "bottleneck": 4}},
     "skd": {"projector": {"hidden": 8, "outputs": 6}, "predictor": {"hidden": 8}},
 }
-PARTS["byol"]["predictor"]["outputs"] = PARTS["skd"]["predictor"]["outputs"] = 6
 EVERY = (*PARTS, "evolve", "supervised")
 REGIME = Regime(epochs=2, batch=8, lr_batch=8, lr=1e-3, warmup=0.5, frozen=0.5)
 # What takes long to compile, and is tested where views are.

@@ -54,7 +54,8 @@ def blank_pool(config) -> Pool:
     name = config["data"]["name"]
     side, classes = config["data"].get("size", SIZES.get(name)), CLASSES[name]
     one = Standard(jnp.zeros(1), jnp.ones(1))
-    labels = jnp.repeat(jnp.arange(classes), 256)  # the largest batch of a class
+    most = max(256, config[config["method"]].get("batch_real", 0))  # a batch of a class
+    labels = jnp.repeat(jnp.arange(classes), most)
     pixels = jnp.zeros((len(labels), side, side, 1), jnp.uint8)
     split = Split(pixels, labels, labels, one)
     return Pool(name, split, split, split, tuple(map(str, range(classes))))

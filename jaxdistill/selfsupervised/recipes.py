@@ -41,7 +41,7 @@ _BYOL = Recipe(
     {
         "projector": Part("projector", settings={"hidden": 4096, "outputs": 256}),
         # Its equal: the last layer has no bias either.
-        "predictor": Part("projector", "projector", {"hidden": 4096, "outputs": 256}),
+        "predictor": Part("projector", "projector", {"hidden": 4096}),
     },
     _PLAIN._replace(
         epochs=300,

@@ -13,6 +13,7 @@ from jaxdistill.distillation.experts import Experts, expert_labelled
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.distil import choosing, rules
+from jaxdistill.jobs.distil.beginning import beginning
 from jaxdistill.jobs.distil.expert_store import (
     Teaching,
     ensure_experts,
@@ -94,7 +95,7 @@ def first_set(parts: Parts) -> Synthetic:
     """The set that distillation starts from, which with the method passes its rules."""
     config = parts.config
     key = jax.random.fold_in(parts.loop.key, 1)
-    start = build.build_initial(config, parts.judge.pool, key)
+    start = beginning(config, parts.judge.pool, key)
     rules.require_method(config, parts.judge, start, parts.loop.mesh)
     return start
 

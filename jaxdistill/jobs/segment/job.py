@@ -42,6 +42,7 @@ from jaxdistill.run import report as reports
 from jaxdistill.run.files import digest, read_record, write_atomic, write_json
 from jaxdistill.run.kept import usable
 from jaxdistill.run.places import place
+from jaxdistill.run.rows import as_csv
 from jaxdistill.run.weights_file import write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 
@@ -213,7 +214,7 @@ def _write(
     rows: list[tables.Row],
     reasons: Mapping[str, str],
 ) -> None:
-    write_atomic(home.path / "table.csv", tables.as_csv(rows).encode())
+    write_atomic(home.path / "table.csv", as_csv(rows).encode())
     text = tables.as_markdown(rows, reasons)
     write_atomic(home.path / "table.md", text.encode())
     if figures.available():

@@ -151,13 +151,17 @@ def _made(section: Section, settings: Config) -> dict[str, Any]:
     return made
 
 
+def rate_shape(config: Config) -> tuple[int, ...]:
+    """The shape of a set's learning rates: one, or one for every epoch and step."""
+    if config["method"] != "soft_label":
+        return ()
+    own = config["soft_label"]
+    return own["epochs"], own["steps"]
+
+
 def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
     """The set that distillation starts from, before experts label it."""
-    start = config["init"]
-    schedule: tuple[int, ...] = ()
-    if config["method"] == "soft_label":
-        own = config["soft_label"]
-        schedule = (own["epochs"], own["steps"])
+    start, schedule = config["init"], rate_shape(config)
     shared = {
         "label_margin": start["label_margin"],
         "lr": start["lr"],

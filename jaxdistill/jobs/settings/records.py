@@ -11,7 +11,7 @@ from jaxdistill.distillation.coresets import KNOWN
 from jaxdistill.distillation.distill import DECAYS, IMAGES, LABELS, LR, Part
 from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.distillation.experts import RECIPE, train_experts
-from jaxdistill.distillation.initial import initial
+from jaxdistill.distillation.initial import STARTS, initial
 from jaxdistill.engine.mesh import ENGINES
 from jaxdistill.engine.population import MODES
 from jaxdistill.engine.training import Recipe
@@ -25,6 +25,7 @@ from jaxdistill.ranges import (
     Listed,
     Many,
     ManyOrNone,
+    NamedOrFile,
     OneOf,
     Positive,
     Range,
@@ -96,6 +97,9 @@ class Store(NamedTuple):
 class First(NamedTuple):
     """The first set, beside what `initial` declares."""
 
+    images: Annotated[
+        str, NamedOrFile(tuple(STARTS), ".npz"), "what images begin as, or another set"
+    ] = "mean"
     count: Annotated[ManyOrNone, "images in all; 0: ipc a class"] = 0  # type: ignore
     labels: Annotated[
         str, OneOf(("class", "experts")), "of the first images, and who says so"
