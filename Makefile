@@ -8,12 +8,13 @@ WORKERS ?= 2
 VERSIONS = $(addprefix tests/test_, numerics.py mesh.py driver.py unroll.py networks.py \
   run_checkpoint.py run_environment.py run_loop.py settings.py)
 
-.PHONY: help versions quickstart quickstart-segment test lint format docs bench faults \
-  clean
+.PHONY: help versions quickstart quickstart-segment quickstart-selftrain test lint format \
+  docs bench faults clean
 
 help:
 	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"
 	@echo "make quickstart-segment  a small segmenter on a scanner that it never saw"
+	@echo "make quickstart-selftrain  a model that improves on films without labels"
 	@echo "make test        all tests        make lint    format, lint, types"
 	@echo "make bench       measurements     make format  format the code"
 	@echo "make faults      kills, flipped bits, full disks: is any work lost?"
@@ -34,6 +35,10 @@ quickstart: $(VENV)/.installed
 
 quickstart-segment: $(VENV)/.installed
 	$(BIN)/jaxdistill segment --config=configs/quickstart_segment.py --workdir=$(RUN)-segment
+
+quickstart-selftrain: $(VENV)/.installed
+	$(BIN)/jaxdistill selftrain --config=configs/quickstart_selftrain.py \
+	  --workdir=$(RUN)-selftrain
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

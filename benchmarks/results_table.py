@@ -21,10 +21,11 @@ from jaxdistill.data.site_sources import SITE_SOURCES
 from jaxdistill.data.sources import SOURCES
 from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.distillation.distillers.weighting import WEIGHTINGS
-from jaxdistill.jobs.settings import segmentation
+from jaxdistill.jobs.settings import segmentation, selftraining
 from jaxdistill.jobs.settings.records import root
 from jaxdistill.jobs.ship.report import told
 from jaxdistill.networks import NETWORKS, SEGMENTERS
+from jaxdistill.networks.backbones import BACKBONES
 from jaxdistill.settings import Section, section_of
 
 HERE = Path(__file__).resolve().parent
@@ -59,8 +60,10 @@ MAKERS = {
     "networks": (NETWORKS, "network."),
     "sites": (SITE_SOURCES, "data."),
     "segmenters": (SEGMENTERS, "student."),
+    "backbones": (BACKBONES, "backbone."),
     "weightings": (WEIGHTINGS, "trajectory.weighting."),
 }
+JOBS = {"segment": segmentation.root, "selftrain": selftraining.root}
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 
@@ -142,8 +145,8 @@ def settings(name: str) -> str:
             for maker in makers
             if section_of(makers[maker])
         )
-    if name == "segment":
-        return of_sections(segmentation.root())
+    if name in JOBS:
+        return of_sections(JOBS[name]())
     method = next(iter(METHODS))
     section = {key: node for key, node in root(method).items() if key != method}
     parts = {k: v for k, v in section["optimizer"].items() if isinstance(v, dict)}

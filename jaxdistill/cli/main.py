@@ -10,15 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdistill.cli import segment, shipping, study
+from jaxdistill.cli import segment, selftrain, shipping, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.cli.streams import allow_many_files, be_tolerant
 from jaxdistill.errors import Diverged, InputError, Stopped
 from jaxdistill.run.environment import require_sound_jaxlib
-from jaxdistill.run.files import explain_os_errors
 from jaxdistill.run.places import absolute, place
+from jaxdistill.run.troubles import explain_os_errors
 
 HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to share.
 
@@ -33,6 +33,7 @@ HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to shar
   regenerate  train that network again, and check that it is the same
   segment   train small segmenters under large ones, and judge them on unseen sites
   segment-predict  write masks of volumes and pictures by a trained student
+  selftrain  improve a model in stages on films without labels
 
 jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
@@ -43,7 +44,7 @@ CONFIG = """
   --config=FILE[:MODE]       a config file, or the name of a shipped one such as
                              quickstart; MODE is full (the default) or smoke
   --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
-OTHERS = (*shipping.VERBS, *segment.VERBS)
+OTHERS = (*shipping.VERBS, *segment.VERBS, *selftrain.VERBS)
 FLAGS = {
     "workdir=DIR": "where the run lives; the same folder again resumes it",
     "profile_steps=FIRST:END": "write a profiler trace of these steps to DIR/profile",
@@ -145,6 +146,8 @@ def _dispatch(verb: str, argv: list[str]) -> int:
         return study.main(verb, argv)
     if verb in segment.VERBS:
         return segment.main(verb, argv)
+    if verb in selftrain.VERBS:
+        return selftrain.main(verb, argv)
     if verb not in VERBS:
         raise InputError(
             f"{verb!r} is not a verb: use "
@@ -194,14 +197,15 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.jobs.distil import distilling
     from jaxdistill.jobs.distil.expert_store import require_teaching
     from jaxdistill.jobs.judging.evaluating import record_of
-    from jaxdistill.jobs.settings.resolve import free
+    from jaxdistill.jobs.settings.resolve import free, usual
     from jaxdistill.run.report import survey_table
     from jaxdistill.run.workdir import open_workdir
 
     workdir = _workdir(flags)
     parts = distilling.prepare(config, workdir, None)
     require_teaching(config["experts"], parts.loop)
-    with open_workdir(workdir, record_of(config), free(), inputs=parts.inputs) as home:
+    record, was = record_of(config), usual(config)
+    with open_workdir(workdir, record, free(), usual=was, inputs=parts.inputs) as home:
         for note in home.notes:
             print(f"note: {note}")
         experts = distilling.teach(parts, workdir / "experts")

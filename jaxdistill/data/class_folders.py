@@ -27,9 +27,9 @@ from jaxdistill.data.pool import (
     make_pool,
 )
 from jaxdistill.data.splits import carve
-from jaxdistill.data.tree import Tree, open_tree
-from jaxdistill.errors import InputError
-from jaxdistill.ranges import Filled, Seed
+from jaxdistill.data.tree import Tree, narrowed, open_tree
+from jaxdistill.errors import InputError, require_name
+from jaxdistill.ranges import Filled, Seed, words_of
 from jaxdistill.settings import declared
 from jaxdistill.types import Pool
 
@@ -68,6 +68,8 @@ def folder(
     test_fraction: Annotated[Fraction, "test's share, where not given"] = 0.15,
     seed: Annotated[Seed, "of the split"] = 0,
     group: Annotated[str, "pattern that finds the patient in a path"] = "",
+    within: Annotated[str, "folder of it that holds the class folders"] = "",
+    classes: Annotated[str, "class folders to read, with commas; empty: all"] = "",
     kind: Kind = "medical",
     zca: Whiten = False,
 ) -> Pool:
@@ -78,12 +80,13 @@ def folder(
     match of the regular expression `group` in the path below the class folder (its
     first parenthesis if it has one), by default the file name up to `__`, else the
     file. A path that is not there is looked for under the data root, see `data_root`.
-    Folders called `masks` are ignored. Raises `InputError` for a broken image, an
+    Folders called `masks` are ignored, and what lies beside the folder `within`. Raises
+    `InputError` for a broken image, an
     empty class folder, a class missing from a split, or fewer than two classes.
     """
     given = Path(path).expanduser()
     tree = open_tree(given if given.exists() else data_root(root) / given)
-    items = list_items(tree, group)
+    items = of_classes(list_items(narrowed(tree, within), group), classes)
     class_names, labels = label(items)
     fractions = {"test": test_fraction, "val": val_fraction}
     split = assign(items, fractions, seed)
@@ -119,6 +122,20 @@ def list_items(tree: Tree, group: str = "") -> list[Item]:
     items = [_item(file, parts, depth, pattern) for file, parts in files]
     _check_folders(tree, top, items, depth)
     return items
+
+
+def of_classes(items: list[Item], wanted: str) -> list[Item]:
+    """The items of the classes named; `InputError` for one that there is not."""
+    known = sorted({item.class_name for item in items})
+    names = words_of(wanted) or tuple(known)
+    for name in names:
+        require_name("data.classes", name, known)
+    if len(set(names)) < 2:
+        raise InputError(
+            f"data.classes={wanted!r} names one class; a classifier needs two or more: "
+            f"name others of {', '.join(known)}"
+        )
+    return [item for item in items if item.class_name in names]
 
 
 def label(items: list[Item]) -> tuple[tuple[str, ...], Int[np.ndarray, " n"]]:

@@ -54,6 +54,28 @@ def open_tree(path: str | os.PathLike, holding: str = "one folder per class") ->
     )
 
 
+def narrowed(tree: Tree, folder: str) -> Tree:
+    """The tree without what lies outside a folder of it, found by its last name.
+
+    Raises `InputError` where there is no such folder.
+    """
+    if not folder:
+        return tree
+    wanted = PurePosixPath(folder).parts
+    for top in sorted(tree.folders):
+        if top.parts[-len(wanted) :] == wanted:
+            return tree._replace(
+                images=tuple(f for f in tree.images if f.is_relative_to(top)),
+                others=tuple(f for f in tree.others if f.is_relative_to(top)),
+                folders=frozenset(f for f in tree.folders if f.is_relative_to(top))
+                | frozenset(top.parents) - {PurePosixPath(".")},
+            )
+    known = sorted({one.name for one in tree.folders})
+    raise InputError(
+        f"{tree.path} holds no folder {folder!r}: name one of {', '.join(known[:8])}"
+    )
+
+
 def _folder(top: Path) -> Tree:
     files: list[PurePosixPath] = []
     folders: set[PurePosixPath] = set()

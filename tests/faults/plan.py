@@ -50,6 +50,7 @@ FILES = {
         *("coresets/*.npz", "cells/*/eval/*.json", "cells/*/config.json"),
     ),
     "study": ("sets/*/summary.json", "sets/*/coresets/full/eval/*.json"),
+    "selftrain": ("lessons/*/*.safetensors", "scores/*.json"),
     "segment": ("models/*.safetensors", "teachers/*/*.safetensors", "scores/*.json"),
 }
 ENDED = {
@@ -158,6 +159,7 @@ def processes() -> Iterator[Trial]:
         "compress": (1, 2),
         "regenerate": (1,),
         "segment-predict": (1,),
+        "selftrain": (7, 16),
     }.items():
         for count in counts:
             yield Trial(
@@ -186,6 +188,7 @@ def disks() -> Iterator[Trial]:
         "compare": (6, 12),
         "study": (7,),
         "segment": (6, 14),
+        "selftrain": (9,),
     }.items():
         for count in counts:
             spell = refused_by_disk(count)

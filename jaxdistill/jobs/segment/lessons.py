@@ -21,9 +21,9 @@ from jaxdistill.data.slices import slices_of
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.segment.models import load_model, save_model
-from jaxdistill.jobs.segment.plan import Pupil, digest, of_teacher
+from jaxdistill.jobs.segment.plan import Pupil, of_teacher
 from jaxdistill.jobs.settings import build_segmentation as build
-from jaxdistill.run.files import read_record, write_json
+from jaxdistill.run.files import digest, read_record, write_json
 from jaxdistill.run.kept import usable
 from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Loop, train
