@@ -16,8 +16,9 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from jaxtyping import PyTree
 
 from jaxdistill.errors import Damaged, InputError
-from jaxdistill.run.files import trouble_of, write_atomic
+from jaxdistill.run.files import write_atomic
 from jaxdistill.run.seals import SHA256, of_arrays, sealed
+from jaxdistill.run.troubles import trouble_of
 
 MARK = "jaxdistill"
 

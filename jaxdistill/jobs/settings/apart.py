@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxdistill.data import data_root
 from jaxdistill.errors import InputError
+from jaxdistill.run.places import absolute
 
 
 def require_outside(config: Mapping[str, Any], workdir: Path) -> None:
@@ -13,9 +14,9 @@ def require_outside(config: Mapping[str, Any], workdir: Path) -> None:
     named = str(config["data"].get("path") or "")
     if not named:
         return
-    given = Path(named).expanduser()
+    given = absolute(named, "data.path")
     if not given.exists():
-        given = data_root(config["data"].get("root")) / given
+        given = data_root(config["data"].get("root")) / named
     films = given.resolve()
     if films.is_dir() and workdir.resolve().is_relative_to(films):
         raise InputError(
