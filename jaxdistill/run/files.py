@@ -1,7 +1,6 @@
-"""Files that are either whole or absent, and failures told in the user's words."""
+"""Files that are either whole or absent."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
@@ -15,66 +14,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxdistill.errors import InputError
-
-_FREE = "free some space or choose a folder on another disk, then run again"
-_ACCESS = "mend its permissions or choose a folder that you can write to"
-
-# What the system says, what that means, what to do. The words are needed as well as the
-# numbers: errors that cross a C++ library arrive as plain text.
-_TROUBLES = (
-    (errno.ENOSPC, "No space left on device", "no space is left on the disk", _FREE),
-    (errno.EDQUOT, "Disk quota exceeded", "the disk quota is used up", _FREE),
-    (errno.EFBIG, "File too large", "the file exceeds the size limit", _FREE),
-    (errno.EROFS, "Read-only file system", "the disk is read-only", _ACCESS),
-    (errno.EACCES, "Permission denied", "permission is denied", _ACCESS),
-    (errno.EPERM, "Operation not permitted", "permission is denied", _ACCESS),
-    (errno.ENOTDIR, "Not a directory", "a file stands where a folder must be", _ACCESS),
-    (errno.EEXIST, "File exists", "a file stands where a folder must be", _ACCESS),
-    (
-        errno.EISDIR,
-        "Is a directory",
-        "a folder stands where a file must be",
-        "name a file",
-    ),
-    (
-        errno.EIO,
-        "Input/output error",
-        "the disk fails",
-        "check the disk, then run again",
-    ),
-)
-
-
-@contextlib.contextmanager
-def explain_os_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turn a full, foreign or failing disk into one sentence about `path`.
-
-    Raises `InputError` for the troubles that a user can mend; others pass unchanged.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        found = _trouble(error)
-        if found is None:
-            raise
-        raise InputError(f"cannot write {path}: {found[0]}; {found[1]}") from error
-
-
-def _trouble(error: BaseException | None) -> tuple[str, str] | None:
-    """Meaning and remedy of the first known trouble in the chain of causes."""
-    while error is not None:
-        for number, words, meaning, remedy in _TROUBLES:
-            if isinstance(error, OSError):
-                known = error.errno == number
-            else:
-                known = words in str(error)
-            if known:
-                return meaning, remedy
-        error = error.__cause__ or error.__context__
-    return None
+from jaxdistill.errors import Damaged, InputError
+from jaxdistill.run.seals import sealed, unsealed
+from jaxdistill.run.troubles import explain_os_errors, known_trouble, trouble_of
 
 
 @contextlib.contextmanager
@@ -100,6 +42,22 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def moved_in(path: Path) -> Iterator[Path]:
+    """A name beside `path`, whose file takes its place if, and only if, all goes well.
+
+    For libraries that write files by themselves, and go by how their names end.
+    """
+    part = path.with_name(f".part.{path.name}")
+    try:
+        yield part
+        with explain_os_errors(path):
+            os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what `replacing` left in `folder` when its process was killed."""
     for temp in folder.glob(".*.tmp"):
@@ -113,22 +71,55 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike, obj: Any) -> None:
-    """Write an object as JSON in the order given; see `plain` for what is converted."""
-    text = json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, (text + "\n").encode())
+    """Write an object as JSON in the order given, an object with keys with a checksum.
+
+    See `plain` for what is converted.
+    """
+    obj = plain(obj)
+    obj = sealed(obj) if isinstance(obj, dict) else obj
+    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
+    # A name that is not UTF-8 becomes an escape, which JSON knows as well.
+    write_atomic(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """What a JSON file holds; `InputError` where it is missing or damaged."""
+    """What a JSON file holds, without its checksum.
+
+    Raises `InputError` where it is missing, `Damaged` where it is not what was written.
+    """
+    data = read_bytes(path)
     try:
-        return json.loads(Path(path).read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the path") from error
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is damaged ({_short(error)}): restore it from a copy, or delete "
-            "it and run again"
+        held, whole = unsealed(json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise Damaged(
+            f"{path} is damaged ({_short(error)})", "restore it from a copy"
         ) from error
+    if not whole:
+        raise Damaged(
+            f"{path} is damaged or was changed by hand (its sha256 is of other values)",
+            "restore it from a copy, or take the key sha256 out to vouch for it",
+        )
+    return held
+
+
+def read_record(path: str | os.PathLike, *keys: str) -> dict[str, Any]:
+    """What a JSON file holds, with these keys; `Damaged` for one of another kind."""
+    held = read_json(path)
+    if not isinstance(held, dict) or not set(keys) <= set(held):
+        missing = "" if not isinstance(held, dict) else f" of {', '.join(keys)}"
+        raise Damaged(f"{path} is no record{missing}", "restore it from a copy")
+    return held
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """All of a file; `InputError` where it is missing or cannot be read."""
+    try:
+        with explain_os_errors(path, "read"):
+            return Path(path).read_bytes()
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(f"{path} does not exist: check the path") from error
+        raise
 
 
 def plain(obj: Any) -> Any:
@@ -173,22 +164,30 @@ def save_npz(path: str | os.PathLike, /, **arrays: Any) -> None:
 def load_npz(
     path: str | os.PathLike, required: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
-    """All arrays of an npz; `InputError` if missing, damaged, pickled or incomplete."""
+    """All arrays of an npz; `InputError` if missing, pickled or incomplete.
+
+    Raises `Damaged` where its own checksums or its form say so.
+    """
     try:
-        if not zipfile.is_zipfile(path) and Path(path).stat():
-            raise zipfile.BadZipFile("no whole zip archive")
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise zipfile.BadZipFile("no whole zip archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: check the path") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except _BROKEN as error:
+        if known_trouble(error) and (told := trouble_of(error, path, "read")):
+            raise told from error
         if "allow_pickle" in str(error):
             raise InputError(
                 f"{path} holds pickled objects, which could run any code: save it "
                 "again with plain numeric or text arrays"
             ) from error
-        raise InputError(
-            f"{path} is truncated or damaged ({_short(error)}): fetch or make it again"
+        raise Damaged(
+            f"{path} is truncated or damaged ({_short(error)})",
+            "fetch or make it again",
         ) from error
     missing = [name for name in required if name not in arrays]
     if missing:
@@ -197,6 +196,13 @@ def load_npz(
             "choose a file that this program wrote"
         )
     return arrays
+
+
+# What zipfile and NumPy raise for flipped bits; a flag of encryption is a RuntimeError.
+_BROKEN: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError, ArithmeticError),
+    *(zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError, TypeError),
+)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,11 +1,11 @@
 """Weights as safetensors that tell what they are.
 
 NAME.safetensors   arrays by path, and as metadata under `jaxdistill` what their writer
-                   needs to build the network again
+                   needs to build the network again, with a checksum of all
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 from jaxtyping import PyTree
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError
 from jaxdistill.run.files import write_atomic
+from jaxdistill.run.seals import SHA256, of_arrays, sealed
+from jaxdistill.run.troubles import trouble_of
 
 MARK = "jaxdistill"
 
@@ -27,14 +29,22 @@ def write_weights(path: Path, params: PyTree, facts: Mapping[str, Any]) -> int:
 
     leaves = tree_flatten_with_path(params)[0]
     tensors = {_name(place): np.ascontiguousarray(leaf) for place, leaf in leaves}
-    data = save(tensors, {MARK: json.dumps(facts)})
-    path.parent.mkdir(parents=True, exist_ok=True)
+    plainly = json.loads(json.dumps(facts))
+    # One key alone: several would be written in an order that changes.
+    told = json.dumps({**plainly, SHA256: _checksum(tensors, plainly)})
+    data = save(tensors, {MARK: told})
     write_atomic(path, data)
     return len(data)
 
 
-def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays by name, and the facts; `InputError` for a file that is none of ours."""
+def read_weights(
+    path: Path, keys: Collection[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays by name, and the facts, which hold these keys.
+
+    Raises `InputError` for a file that is none, `Damaged` for one that is not as it was
+    written, or that another program wrote.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = path.expanduser()
@@ -44,19 +54,17 @@ def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             told = (file.metadata() or {}).get(MARK, "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as safetensors ({error}): copy it again"
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is no file: copy it again") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and (why := trouble_of(error, path, "read")):
+            raise why from error
+        raise Damaged(
+            f"{path} cannot be read as safetensors ({error})", "copy it again"
         ) from error
-    try:
-        facts = json.loads(told)
-    except ValueError:
-        facts = None
-    if not isinstance(facts, dict):
-        raise InputError(
-            f"{path} does not say which network it is of: name a file that jaxdistill "
-            "has written"
-        )
+    facts = _facts(path, told, keys)
+    if facts.pop(SHA256, own := _checksum(tensors, facts)) != own:
+        raise Damaged(f"{path} is damaged (its sha256 is another)", "copy it again")
     return tensors, facts
 
 
@@ -65,18 +73,37 @@ def fill(path: Path, like: PyTree, tensors: Mapping[str, np.ndarray]) -> PyTree:
     leaves, tree = tree_flatten_with_path(like)
     names = [_name(place) for place, _ in leaves]
     if odd := sorted(set(names) ^ set(tensors)):
-        lacks = "lacks" if odd[0] in names else "has an unknown"
+        lacks = "lacks" if odd[0] in names else "has, and the network has not,"
         raise InputError(
-            f"{path} {lacks} {odd[0]}, and {len(odd) - 1} more names differ from those "
-            "of the network: build the network as the file's was"
+            f"{path} {lacks} {odd[0]}, one of {len(odd)} names that differ: it is of "
+            "another network, or of another version; name its own, or write it again"
         )
     for name, (_, leaf) in zip(names, leaves, strict=True):
         if tensors[name].shape != leaf.shape:
             raise InputError(
                 f"{path} has {name} of shape {tensors[name].shape}, the network of "
-                f"{leaf.shape}: build the network as the file's was"
+                f"{leaf.shape}: it is of another network; name its own, or write it "
+                "again"
             )
     return jax.tree.unflatten(tree, [jnp.asarray(tensors[name]) for name in names])
+
+
+def _facts(path: Path, told: str, keys: Collection[str]) -> dict[str, Any]:
+    try:
+        facts = json.loads(told)
+        if not set(keys) <= set(facts):
+            raise KeyError
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(
+            f"{path} does not say which network it is of",
+            "name a file that jaxdistill has written",
+        ) from error
+    return facts
+
+
+def _checksum(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in facts.items() if key != SHA256}
+    return sealed({"arrays": of_arrays(dict(tensors)), "facts": kept})[SHA256]
 
 
 def _name(place: Any) -> str:

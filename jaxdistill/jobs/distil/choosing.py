@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from jaxdistill.jobs.judging.judge import FINALISTS, Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic
-from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.files import read_json, read_record, write_json
+from jaxdistill.run.kept import usable
 from jaxdistill.run.report import error_text
 from jaxdistill.run.workdir import Workdir
 from jaxdistill.run.writer import read_metrics
@@ -80,7 +81,7 @@ def _judged(
     score, found = validation(judge, FINALISTS, seeds), {}
     for step in finalists:
         path = home.eval / f"finalist_{step:06d}.json"
-        if not path.exists():
+        if usable(path, lambda file: read_record(file, metric)) is None:
             scores = score(load_synthetic(set_file(home, step)).synthetic)
             write_json(path, {metric: scores[metric]})
             say(f"step {step}: validation {metric} {error_text(scores[metric])}")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxdistill.data.prints import prints
 from jaxdistill.distillation.distill import DistillState, distilling
 from jaxdistill.distillation.experts import Experts, expert_labelled
 from jaxdistill.engine.mesh import make_mesh, split_cpu
@@ -18,15 +19,18 @@ from jaxdistill.jobs.distil.expert_store import (
     ensure_experts,
     require_teaching,
 )
+from jaxdistill.jobs.distil.recovery import finished, recover, scalars
 from jaxdistill.jobs.judging.evaluating import conclude, draw_curve, record_of
 from jaxdistill.jobs.judging.judge import Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
 from jaxdistill.jobs.settings import build
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.apart import require_outside
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.run import figures
-from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.files import write_json
 from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
+from jaxdistill.run.places import place
 from jaxdistill.run.report import ROWS, costs, error_text
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.types import Learner, Method, Synthetic
@@ -39,6 +43,7 @@ class Parts(NamedTuple):
     judge: Judge
     teaching: Teaching
     loop: Loop
+    inputs: Mapping[str, Any]  # fingerprints of the data
 
 
 def prepare(
@@ -52,6 +57,7 @@ def prepare(
     The data, and an equal network, come from `like`, a run on the same data.
     """
     config = resolve(config)
+    require_outside(config, workdir)
     devices = config["devices"]
     split_cpu(devices["cpu"])
     mesh = make_mesh(devices["count"])
@@ -82,7 +88,7 @@ def prepare(
         limit=Limit(**config["limit"]),
     )
     require_multiples(loop, {"eval.every": config["eval"]["every"]})
-    return Parts(config, judge, teaching, loop)
+    return Parts(config, judge, teaching, loop, like.inputs if like else prints(pool))
 
 
 def first_set(parts: Parts) -> Synthetic:
@@ -97,7 +103,7 @@ def first_set(parts: Parts) -> Synthetic:
 def teach(parts: Parts, folder: Path) -> Experts:
     """The run's experts, from `experts.folder` or the folder given."""
     named = parts.config["experts"]["folder"]
-    home = Path(named).expanduser() if named else folder
+    home = place(named, "experts.folder") if named else folder
     loop = parts.loop._replace(
         key=jax.random.fold_in(jax.random.key(parts.config["seed"]), 2),
         per_call=1,
@@ -139,7 +145,7 @@ def run(
 ) -> dict[str, Any]:
     """Distil by a configuration, resume, or report a finished run: the summary."""
     began = time.perf_counter()
-    workdir = workdir.expanduser().absolute()
+    workdir = place(workdir)
     prepared = ready(prepare(config, workdir, profile))
     return complete(prepared, say, began=began)
 
@@ -158,12 +164,14 @@ def complete(
     began = time.perf_counter() if began is None else began
     parts, start = prepared
     config = parts.config
-    with open_workdir(parts.loop.folder, record_of(config), free()) as home:
+    where, record = parts.loop.folder, record_of(config)
+    was = usual(config)
+    with open_workdir(where, record, free(), usual=was, inputs=parts.inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
-        if home.finished:
+        if (told := finished(home.path)) is not None:
             say(f"this run is finished: {home.summary}")
-            return read_json(home.summary)
+            return told
         method, label = _taught(parts, way)
         if config["init"]["labels"] == "experts":
             start = label(start)
@@ -216,15 +224,10 @@ def _distil(
         synthetic = finish(state.average if config["average"] else state.synthetic)
         save_synthetic(choosing.set_file(home, step), synthetic, judge.pool)
         found = score(synthetic)
-        flat = {
-            f"val_{name}{part}": value[stat]
-            for name, value in found.items()
-            for part, stat in (("", "mean"), ("_std", "std"))
-            if isinstance(value["mean"], float)
-        }
-        writer.write_scalars(step, flat)
+        writer.write_scalars(step, scalars(found))
         say(f"step {step}: validation {metric} {error_text(found[metric])}")
 
+    recover(home, config["eval"]["every"], config["steps"], score)
     events = (Event(config["eval"]["every"], validate, "eval.every"),)
     resident = method.source.resident(judge.pool)
     _, pace = train(parts.loop, learner, resident, method.source.feed, events)
@@ -248,7 +251,7 @@ def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:
         raise Diverged(
             f"no validation gave a finite {metric}: networks that train on the set "
             "come to no finite answers; lower init.lr or the rates of "
-            "config.optimizer, with a new --workdir"
+            f"config.optimizer, with a new --workdir; its sets are in {home.synthetic}"
         )
     choice, final = choosing.choose(judge, home, curve, say), max(curve)
     file = choosing.set_file(home, choice.step)

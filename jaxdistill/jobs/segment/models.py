@@ -6,24 +6,20 @@ NAME.stablehlo     the network with its weights for CPU, CUDA and TPU, for any
                    number of slices: `jax.export.deserialize(bytes).call(images)`
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import export
-from jax.tree_util import keystr, tree_flatten_with_path
 
-from jaxdistill.errors import InputError
 from jaxdistill.networks import build_segmenter
 from jaxdistill.run.files import write_atomic
+from jaxdistill.run.weights_file import fill, read_weights
 from jaxdistill.types import Params, Segmenter
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-MARK = "jaxdistill"
+FACTS = ("network", "channels", "classes", "class_names")
 
 
 class Model(NamedTuple):
@@ -34,40 +30,17 @@ class Model(NamedTuple):
     facts: dict[str, Any]
 
 
-def save_model(path: Path, params: Params, facts: Mapping[str, Any]) -> int:
-    """Write the weights; returns the bytes that they take on disk.
-
-    `facts` holds `network` (name and settings), `channels`, `classes` and more.
-    """
-    from safetensors.numpy import save
-
-    tensors = {_name(p): np.asarray(x) for p, x in tree_flatten_with_path(params)[0]}
-    data = save(tensors, {MARK: json.dumps(facts)})
-    write_atomic(path, data)
-    return len(data)
-
-
 def load_model(path: Path) -> Model:
-    """The network of a file; `InputError` for a file that is none, or another's."""
-    from safetensors import SafetensorError, safe_open
+    """The network of a file; `InputError` for a file that is none, or another's.
 
-    path = path.expanduser()
-    if not path.is_file():
-        raise InputError(f"{path} is no file: name the .safetensors of a student")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            told = (file.metadata() or {}).get(MARK)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as safetensors ({error}): copy it again"
-        ) from error
-    facts = _facts(path, told)
+    Raises `Damaged` for a file that is not as it was written.
+    """
+    tensors, facts = read_weights(path, FACTS)
     network = build_segmenter(
         channels=facts["channels"], classes=facts["classes"], **facts["network"]
     )
     like = jax.eval_shape(network.init, jax.random.key(0))
-    return Model(network, _filled(path, like, tensors), facts)
+    return Model(network, fill(path, like, tensors), facts)
 
 
 def save_program(
@@ -85,38 +58,3 @@ def save_program(
     program = jax.jit(lambda x: lowered.apply(model.params, x))
     made = export.export(program, platforms=PLATFORMS)(images)
     write_atomic(path, bytes(made.serialize()))
-
-
-def _facts(path: Path, told: str | None) -> dict[str, Any]:
-    try:
-        facts = json.loads(told or "")
-        if not {"network", "channels", "classes", "class_names"} <= set(facts):
-            raise KeyError
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} does not say which network it is of: name a file that "
-            "jaxdistill segment has written"
-        ) from error
-    return facts
-
-
-def _filled(path: Path, like: Params, tensors: Mapping[str, np.ndarray]) -> Params:
-    leaves, tree = tree_flatten_with_path(like)
-    names = [_name(place) for place, _ in leaves]
-    if set(names) != set(tensors):
-        odd = sorted(set(names) ^ set(tensors))[0]
-        raise InputError(
-            f"{path} and the network that it names differ in {odd}: it was written by "
-            "another version, or changed; write it again with jaxdistill segment"
-        )
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        if tensors[name].shape != leaf.shape:
-            raise InputError(
-                f"{path} has {name} of shape {tensors[name].shape}, its network of "
-                f"{leaf.shape}: write it again with jaxdistill segment"
-            )
-    return jax.tree.unflatten(tree, [jnp.asarray(tensors[name]) for name in names])
-
-
-def _name(place: Any) -> str:
-    return keystr(place, simple=True, separator=".")

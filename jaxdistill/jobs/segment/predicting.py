@@ -18,6 +18,7 @@ from jaxdistill.data.volumes import is_volume
 from jaxdistill.data.written_masks import WRITTEN, write_mask
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.segment.models import Model, load_model
+from jaxdistill.run.files import moved_in
 from jaxdistill.segmentation.inference import masks_of, predict
 from jaxdistill.types import Case
 
@@ -50,7 +51,9 @@ def run(
     for file, target in tqdm(plans, "predicting", unit="file", disable=None):
         try:
             case = opened(file, loaded.facts)
-            write_mask(target, predicted(loaded, case, way), case.origin)
+            mask = predicted(loaded, case, way)
+            with moved_in(target) as part:
+                write_mask(part, mask, case.origin)
             written.append(target)
         except InputError as error:
             refused.append(str(error))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdistill.data.prints import prints
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.evaluation.metrics import scores, summarise
@@ -16,7 +17,8 @@ from jaxdistill.jobs.judging.synthetic import SavedSet, load_synthetic, require_
 from jaxdistill.jobs.settings import build
 from jaxdistill.jobs.ship.regenerate import made_here, read_parcel
 from jaxdistill.jobs.ship.report import ROWS, sizes, told
-from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.files import read_record, write_atomic, write_json
+from jaxdistill.run.workdir import record_at, require_inputs
 from jaxdistill.sharing import shipping
 from jaxdistill.sharing.packing import pack, to_float
 from jaxdistill.sharing.shipping import Net, Parcel
@@ -71,21 +73,27 @@ def compress(
 
 def open_source(workdir: Path) -> Source:
     """A finished run of one fixed start; `InputError` for any other folder."""
-    for name in ("config.json", "summary.json"):
-        if not (workdir / name).exists():
+    record = record_at(workdir)
+    for name, there in (
+        ("config.json", record is not None),
+        ("summary.json", (workdir / "summary.json").exists()),
+    ):
+        if not there:
             raise InputError(
                 f"--workdir={workdir} holds no {name}: name the folder of a "
                 "distillation that has ended"
             )
-    config = read_json(workdir / "config.json")["config"]
-    summary = read_json(workdir / "summary.json")
+    assert record is not None
+    config = record["config"]
+    summary = read_record(workdir / "summary.json")
     _require_fixed(config, workdir)
-    if not (summary.get("complete") and "synthetic" in summary):
+    if not (summary.get("complete") and {"synthetic", "full"} <= set(summary)):
         raise InputError(
-            f"--workdir={workdir} holds no finished distillation: let jaxdistill "
-            "distill end there first"
+            f"--workdir={workdir} holds no finished distillation with scores of the "
+            "whole set: let jaxdistill distill end there first"
         )
     pool = build.build_pool(config)
+    require_inputs(workdir, record, prints(pool))
     file = workdir / summary["synthetic"]
     saved = load_synthetic(file)
     require_fits(saved, file, pool)

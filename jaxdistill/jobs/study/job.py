@@ -17,7 +17,7 @@ from jaxdistill.engine.mesh import split_cpu
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.compare import job as comparing
 from jaxdistill.jobs.judging.evaluating import record_of
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.jobs.study.figure import relation_figure
 from jaxdistill.jobs.study.points import (
     Finding,
@@ -30,8 +30,11 @@ from jaxdistill.jobs.study.points import (
 from jaxdistill.jobs.study.report import as_csv, report
 from jaxdistill.jobs.study.sets import sets_of
 from jaxdistill.run import figures
-from jaxdistill.run.files import plain, read_json, write_atomic, write_json
+from jaxdistill.run.files import plain, read_record, write_atomic, write_json
+from jaxdistill.run.kept import usable
+from jaxdistill.run.places import place
 from jaxdistill.run.report import costs
+from jaxdistill.run.troubles import explain_os_errors
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 Study = dict[str, Any]
@@ -46,13 +49,13 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
     trained, and at the end where no data set gave a point.
     """
     began = time.perf_counter()
-    workdir = workdir.expanduser().absolute()
+    workdir = place(workdir)
     config = resolve(config)
     level = config["study"]["level"]
     wanted = sets_of(config)
     split_cpu(config["devices"]["cpu"])
     record = record_of(config)
-    with open_workdir(workdir, record, free()) as home:
+    with open_workdir(workdir, record, free(), usual=usual(config)) as home:
         for note in home.notes:
             say(f"note: {note}")
         told = {
@@ -74,8 +77,9 @@ def _compared(name: str, config: Mapping[str, Any], folder: Path, say: Callable)
     """Run a set's comparison unless it is finished; its state."""
     say(f"data set {name}")
     try:
-        if not _finished(config, folder):
-            comparing.run(config, folder, say)
+        with explain_os_errors(folder, "use"):
+            if not _finished(config, folder):
+                comparing.run(config, folder, say)
     except (InputError, Diverged) as error:
         say(f"data set {name} failed: {error}")
         return {"state": "failed", "reason": str(error), "full": None, "failures": {}}
@@ -89,13 +93,16 @@ def _compared(name: str, config: Mapping[str, Any], folder: Path, say: Callable)
 
 def _finished(config: Mapping[str, Any], folder: Path) -> bool:
     """Whether this very comparison is done: then its data need not be there."""
-    file = folder / "summary.json"
-    if not file.exists():
+    read = lambda file: read_record(file, "rows", "config", "compare")  # noqa: E731
+    told = usable(folder / "summary.json", read)
+    if told is None or told.get("complete") is not True:
         return False
-    told = read_json(file)
-    same = told.get("config") == plain(record_of(config))
-    same &= told.get("compare") == plain(config["compare"])
-    return bool(same and told.get("complete"))
+    try:  # a score that is lost or damaged is for the comparison to make again
+        points_of("", folder), whole_of(folder)
+    except InputError:
+        return False
+    same = told["config"] == plain(record_of(config))
+    return same and told["compare"] == plain(config["compare"])
 
 
 def _gathered(home: Workdir, told: dict[str, Any], level: float) -> Study:

@@ -24,6 +24,7 @@ from jaxdistill.jobs.study.advice import advice, text
 from jaxdistill.jobs.study.points import METRIC, Point, relation_of
 from jaxdistill.jobs.study.sets import set_config
 from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.places import absolute
 from jaxdistill.settings import Setting, settings_of
 
 WHOLE = 3  # networks on the whole set, at most
@@ -86,7 +87,7 @@ def run(
 
 def read_study(file: Path) -> Told:
     """What a study found; `InputError` for a file that no study wrote."""
-    study = read_json(file.expanduser())
+    study = read_json(absolute(file, "--study"))
     keys = {"points", "level", "config"}
     if not isinstance(study, dict) or not keys <= set(study):
         raise InputError(
