@@ -8,12 +8,13 @@ WORKERS ?= 2
 VERSIONS = $(addprefix tests/test_, numerics.py mesh.py driver.py unroll.py networks.py \
   run_checkpoint.py run_environment.py run_loop.py settings.py)
 
-.PHONY: help versions quickstart quickstart-segment test lint format docs bench clean
+.PHONY: help versions quickstart quickstart-segment test fuzz lint format docs bench clean
 
 help:
 	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"
 	@echo "make quickstart-segment  a small segmenter on a scanner that it never saw"
 	@echo "make test        all tests        make lint    format, lint, types"
+	@echo "make fuzz        FUZZ_SECONDS=3600: readers of foreign files, on damaged ones"
 	@echo "make bench       measurements     make format  format the code"
 	@echo "make docs        the site, into build/docs"
 	@echo "PYTHON=python3.13 VENV=.venv-3.13 chooses another interpreter"
@@ -35,6 +36,11 @@ quickstart-segment: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# Damages files of every kind that strangers send, for so many seconds of CPU time.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.installed
+	cd tests && JAX_PLATFORMS=cpu $(abspath $(BIN))/python fuzz.py $(FUZZ_SECONDS) $(ARGS)
 
 versions: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(VERSIONS) $(ARGS)

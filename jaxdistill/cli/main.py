@@ -1,6 +1,7 @@
 """`jaxdistill VERB`: flags in, one call, a table or a sentence out."""
 
 import importlib.util
+import logging
 import os
 import signal
 import sys
@@ -57,9 +58,11 @@ class Verb(NamedTuple):
 
 def console() -> None:
     """The entry point of the installed command."""
-    if hasattr(sys.stdout, "reconfigure"):  # lines in order, also in a file
-        sys.stdout.reconfigure(line_buffering=True)
+    if hasattr(sys.stdout, "reconfigure"):
+        # Lines in order, also in a file; names that are not UTF-8 by their bytes.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     warnings.showwarning = _warn  # type: ignore[assignment]
+    quiet_readers()
     sys.unraisablehook = _not_closed_loops
     leave_loud_cache()
     try:
@@ -77,6 +80,14 @@ def _not_closed_loops(stray: Any) -> None:
     """
     if str(stray.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(stray)
+
+
+def quiet_readers() -> None:
+    """Leave it to our own sentences what is odd about a file of others."""
+    for reader in ("PIL", "pydicom", "nibabel"):
+        warnings.filterwarnings("ignore", module=rf"{reader}(\.|$)")
+        logging.getLogger(reader).setLevel(logging.CRITICAL)
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
 def leave_loud_cache() -> None:

@@ -71,7 +71,7 @@ def site_folders(
     labels = _labels(tree, listed, words_of(classes))
     reading = Reading(axis, normalise, geometry, channels, size)
     return read_sites(
-        tree.path.stem,
+        tree.title,
         tree,
         (listed, faults),
         labels,

@@ -70,4 +70,6 @@ def _share(
 
 
 def _rank(seed: int, group: str) -> bytes:
-    return hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8).digest()
+    # Names that are not UTF-8 have bytes, too.
+    name = f"{seed}:{group}".encode(errors="surrogateescape")
+    return hashlib.blake2b(name, digest_size=8).digest()

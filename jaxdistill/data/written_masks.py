@@ -9,7 +9,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from jaxdistill.data.pixels import resize_masks
-from jaxdistill.data.volumes import SUFFIXES, Origin, start_of, turn_of
+from jaxdistill.data.volume_files import SUFFIXES
+from jaxdistill.data.volumes import Origin, start_of, turn_of
 from jaxdistill.errors import InputError
 
 WRITTEN = tuple(suffix for suffix in SUFFIXES if suffix != ".mnc")

@@ -6,14 +6,13 @@ import json
 import math
 import os
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxdistill import foreign
 from jaxdistill.errors import InputError
 
 _FREE = "free some space or choose a folder on another disk, then run again"
@@ -114,20 +113,13 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
 def write_json(path: str | os.PathLike, obj: Any) -> None:
     """Write an object as JSON in the order given; see `plain` for what is converted."""
     text = json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomic(path, (text + "\n").encode())
+    # Names that are not UTF-8 are escaped as JSON escapes, and come back as they were.
+    write_atomic(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: str | os.PathLike) -> Any:
     """What a JSON file holds; `InputError` where it is missing or damaged."""
-    try:
-        return json.loads(Path(path).read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the path") from error
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is damaged ({_short(error)}): restore it from a copy, or delete "
-            "it and run again"
-        ) from error
+    return foreign.read_json(path)
 
 
 def plain(obj: Any) -> Any:
@@ -155,6 +147,12 @@ def plain(obj: Any) -> Any:
     raise TypeError(f"{type(obj).__name__} has no JSON form")
 
 
+def require_writable(path: Path, said: str) -> None:
+    """`InputError` where a file cannot be written because a folder stands there."""
+    if os.path.isdir(path):
+        raise InputError(f"{said}={path} is a folder: name the file to write")
+
+
 def save_npz(path: str | os.PathLike, /, **arrays: Any) -> None:
     """Write arrays to one uncompressed npz, whole or not at all.
 
@@ -173,22 +171,7 @@ def load_npz(
     path: str | os.PathLike, required: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
     """All arrays of an npz; `InputError` if missing, damaged, pickled or incomplete."""
-    try:
-        if not zipfile.is_zipfile(path) and Path(path).stat():
-            raise zipfile.BadZipFile("no whole zip archive")
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the path") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error):
-            raise InputError(
-                f"{path} holds pickled objects, which could run any code: save it "
-                "again with plain numeric or text arrays"
-            ) from error
-        raise InputError(
-            f"{path} is truncated or damaged ({_short(error)}): fetch or make it again"
-        ) from error
+    arrays = foreign.read_npz(path)
     missing = [name for name in required if name not in arrays]
     if missing:
         raise InputError(
@@ -206,8 +189,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _short(error: BaseException) -> str:
-    """One line about an error, for use within a sentence."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -9,7 +9,7 @@ NAME.stablehlo     the network with its weights for CPU, CUDA and TPU, for any
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,39 @@ import numpy as np
 from jax import export
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from jaxdistill.data.case_files import CaseSize, Normalise
+from jaxdistill.data.labels import MOST_CLASSES
+from jaxdistill.data.volumes import Axis
 from jaxdistill.errors import InputError
+from jaxdistill.foreign import as_record, parse_json, read_tensors
 from jaxdistill.networks import build_segmenter
+from jaxdistill.ranges import Range
 from jaxdistill.run.files import write_atomic
 from jaxdistill.types import Params, Segmenter
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 MARK = "jaxdistill"
+
+
+WRITTEN = "name a file that jaxdistill segment has written"
+
+
+class Facts(NamedTuple):
+    """What is needed to build the network of a file."""
+
+    network: Annotated[dict, "its name and settings"]
+    channels: Annotated[int, Range(1, 1000), "of an image"]
+    classes: Annotated[int, Range(1, MOST_CLASSES), "of a mask"]
+    class_names: Annotated[tuple, "of the classes"]
+    neighbours: Annotated[int, Range(0, 8), "slices before and after"] = 0
+
+
+class Read(NamedTuple):
+    """How the images were read that it was trained on."""
+
+    axis: Axis = "auto"
+    normalise: Normalise = "zscore"
+    size: CaseSize = 0
 
 
 class Model(NamedTuple):
@@ -49,23 +75,15 @@ def save_model(path: Path, params: Params, facts: Mapping[str, Any]) -> int:
 
 def load_model(path: Path) -> Model:
     """The network of a file; `InputError` for a file that is none, or another's."""
-    from safetensors import SafetensorError, safe_open
-
     path = path.expanduser()
-    if not path.is_file():
-        raise InputError(f"{path} is no file: name the .safetensors of a student")
+    tensors, told = read_tensors(path)
+    facts = _facts(path, told.get(MARK))
     try:
-        with safe_open(path, framework="numpy") as file:
-            told = (file.metadata() or {}).get(MARK)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        network = _network(facts)
+    except InputError as error:
         raise InputError(
-            f"{path} cannot be read as safetensors ({error}): copy it again"
+            f"{path} names a network that cannot be built here: {error}"
         ) from error
-    facts = _facts(path, told)
-    network = build_segmenter(
-        channels=facts["channels"], classes=facts["classes"], **facts["network"]
-    )
     like = jax.eval_shape(network.init, jax.random.key(0))
     return Model(network, _filled(path, like, tensors), facts)
 
@@ -88,16 +106,30 @@ def save_program(
 
 
 def _facts(path: Path, told: str | None) -> dict[str, Any]:
+    facts = parse_json(told or "{}", f"{path}", WRITTEN)
+    needed = {"network", "channels", "classes", "class_names"}
+    if not isinstance(facts, dict) or not needed <= set(facts):
+        raise InputError(f"{path} does not say which network it is of: {WRITTEN}")
     try:
-        facts = json.loads(told or "")
-        if not {"network", "channels", "classes", "class_names"} <= set(facts):
-            raise KeyError
-    except (ValueError, KeyError, TypeError) as error:
+        as_record(Facts, facts, "facts")
+        as_record(Read, facts.get("data", {}), "facts.data")
+    except InputError as error:
         raise InputError(
-            f"{path} does not say which network it is of: name a file that "
-            "jaxdistill segment has written"
+            f"{path} tells what cannot be, as {error}: {WRITTEN}"
         ) from error
     return facts
+
+
+def _network(facts: Mapping[str, Any]) -> Segmenter:
+    """The segmenter of facts that were checked."""
+    settings = dict(facts["network"])
+    if not isinstance(settings.get("name"), str) or {"channels", "classes"} & set(
+        settings
+    ):
+        raise InputError(f"network={settings!s:.80} names no network")
+    return build_segmenter(
+        channels=facts["channels"], classes=facts["classes"], **settings
+    )
 
 
 def _filled(path: Path, like: Params, tensors: Mapping[str, np.ndarray]) -> Params:
@@ -110,10 +142,12 @@ def _filled(path: Path, like: Params, tensors: Mapping[str, np.ndarray]) -> Para
             "another version, or changed; write it again with jaxdistill segment"
         )
     for name, (_, leaf) in zip(names, leaves, strict=True):
-        if tensors[name].shape != leaf.shape:
+        found = tensors[name]
+        if found.shape != leaf.shape or found.dtype.kind in "biuc":
             raise InputError(
-                f"{path} has {name} of shape {tensors[name].shape}, its network of "
-                f"{leaf.shape}: write it again with jaxdistill segment"
+                f"{path} has {name} in {found.dtype} of shape {found.shape}, its "
+                f"network in {leaf.dtype} of {leaf.shape}: write it again with "
+                "jaxdistill segment"
             )
     return jax.tree.unflatten(tree, [jnp.asarray(tensors[name]) for name in names])
 
