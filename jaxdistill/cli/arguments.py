@@ -136,7 +136,7 @@ def _load(text: str) -> dict[str, Any]:
         made = found["get_config"](*filter(None, [mode]))
     except SyntaxError as error:
         raise InputError(
-            f"--config={file} is not Python in line {error.lineno} ({error.msg}): "
+            f"--config={file} is not Python in line {error.lineno or 1} ({error.msg}): "
             f"{REMEDY}"
         ) from error
     except InputError:
