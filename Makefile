@@ -8,14 +8,17 @@ WORKERS ?= 2
 VERSIONS = $(addprefix tests/test_, numerics.py mesh.py driver.py unroll.py networks.py \
   run_checkpoint.py run_environment.py run_loop.py settings.py)
 
-.PHONY: help versions quickstart quickstart-segment test fuzz lint format docs bench clean
+.PHONY: help versions quickstart quickstart-segment quickstart-selftrain test fuzz lint \
+  format docs bench faults clean
 
 help:
 	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"
 	@echo "make quickstart-segment  a small segmenter on a scanner that it never saw"
+	@echo "make quickstart-selftrain  a model that improves on films without labels"
 	@echo "make test        all tests        make lint    format, lint, types"
 	@echo "make fuzz        FUZZ_SECONDS=3600: readers of foreign files, on damaged ones"
 	@echo "make bench       measurements     make format  format the code"
+	@echo "make faults      kills, flipped bits, full disks: is any work lost?"
 	@echo "make docs        the site, into build/docs"
 	@echo "PYTHON=python3.13 VENV=.venv-3.13 chooses another interpreter"
 
@@ -33,6 +36,10 @@ quickstart: $(VENV)/.installed
 
 quickstart-segment: $(VENV)/.installed
 	$(BIN)/jaxdistill segment --config=configs/quickstart_segment.py --workdir=$(RUN)-segment
+
+quickstart-selftrain: $(VENV)/.installed
+	$(BIN)/jaxdistill selftrain --config=configs/quickstart_selftrain.py \
+	  --workdir=$(RUN)-selftrain
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
@@ -83,6 +90,10 @@ bench: $(VENV)/.peer
 	  --json=benchmarks/results/soft_label_memory_cpu.json
 	$(BIN)/python benchmarks/peer_torch.py --json=benchmarks/results/peer_torch_cpu.json
 	$(BIN)/python benchmarks/methods.py --json=benchmarks/results/methods_cpu.json
+
+# Kills, flipped bits, full disks over every verb that writes; `make test` does a few.
+faults: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m faults --json=benchmarks/results/faults_cpu.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -12,6 +12,18 @@ class InputError(ValueError):
     """
 
 
+class Trouble(InputError):
+    """A fault of the moment, such as a full disk: the same call may do well later."""
+
+
+class Damaged(Trouble):
+    """A file that holds something else than what was written; `what` says how."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}: {remedy}")
+        self.what = what
+
+
 def require_name(key: str, name: object, known: Iterable[object]) -> None:
     """`InputError` unless `name` is one of those known."""
     if name not in (known := tuple(known)):

@@ -186,6 +186,9 @@ def main(seconds: float, names: list[str]) -> int:
     """Drive every reader in turn until the time is over; 1 if something was found."""
     from bombs import spare
 
+    from jaxdistill.cli.streams import quiet_readers
+
+    quiet_readers()
     chosen = [name for name in seeds() if not names or name in names]
     for name in chosen:
         with tempfile.TemporaryDirectory() as held:

@@ -25,12 +25,13 @@ from jaxdistill.data.site_pool import read_table
 from jaxdistill.data.volumes import read_volume
 from jaxdistill.engine.schedule import Schedule
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
-from jaxdistill.jobs.segment.models import load_model, save_model
+from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.ship.compress import to_bytes
 from jaxdistill.jobs.ship.regenerate import load_parcel
 from jaxdistill.jobs.study.predict import read_study
 from jaxdistill.networks import build_segmenter
 from jaxdistill.networks.weights import read_tensors
+from jaxdistill.run.weights_file import write_weights
 from jaxdistill.sharing.packing import pack
 from jaxdistill.sharing.shipping import PROBES, Net, Parcel
 
@@ -133,7 +134,7 @@ def _model() -> bytes:
     }
     with tempfile.TemporaryDirectory() as held:
         path = Path(held) / "model.safetensors"
-        save_model(path, params, facts)
+        write_weights(path, params, facts)
         return path.read_bytes()
 
 

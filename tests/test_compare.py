@@ -4,6 +4,7 @@
 """
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def settings(methods=None, **changed) -> dict:
 def made(tmp_path_factory) -> Path:
     """The work folder of a comparison, for many tests to look at."""
     workdir = tmp_path_factory.mktemp("compare") / "run"
-    assert call("compare", workdir, config=__file__) == 0
+    assert call("compare", workdir, config=__file__) == 3  # odd breaks a rule
     return workdir
 
 
@@ -203,7 +204,7 @@ def test_a_finished_comparison_trains_nothing_and_prints_its_table(made, capsys)
     before = {part: listing(made / part) for part in ("cells", "coresets")}
     csv_before = (made / "table.csv").read_bytes()
     capsys.readouterr()
-    assert call("compare", made, config=__file__) == 0
+    assert call("compare", made, config=__file__) == 3
     told = capsys.readouterr()
     assert "scoring" not in told.out
     assert "compiling" not in told.err
@@ -256,25 +257,60 @@ def test_it_goes_on_between_cells_and_retries_what_changed(tmp_path, monkeypatch
     } == {name: kept[name] for name in kept if "dm" in name}
     changed = mended | {"dm": {"method": "distribution", "distribution.nets": 2}}
     first["compare"]["methods"] = variants(changed).to_dict()
-    with pytest.raises(InputError, match=r"dm_ipc2_seed0 holds another run.*rename"):
+    with pytest.raises(
+        InputError, match=r"dm_ipc2_seed0 holds another run.*rename.*move"
+    ):
         comparing.run(first, stopped)
 
 
-def test_a_cell_that_diverges_lets_the_others_go_on(tmp_path, monkeypatch):
-    methods = {"dm": METHODS["dm"], "wild": METHODS["dm"]}
-    real = comparing_cells.complete
+def test_only_what_the_configuration_rules_out_is_final(tmp_path, monkeypatch):
+    methods = dict.fromkeys(("dm", "wild", "late"), METHODS["dm"])
+    real, asked = comparing_cells.complete, []
+    wrong = {
+        "wild": Diverged("the loss is nan by step 2"),
+        "late": OSError(errno.ENOSPC, "No space left on device"),
+    }
 
     def complete(prepared, say, way):
-        if "wild" in str(prepared.parts.loop.folder):
-            raise Diverged("the loss is nan by step 2")
-        return real(prepared, say, way=way)
+        name = prepared.parts.loop.folder.name.split("_")[0]
+        asked.append(name)
+        real(prepared, say, way=way)
+        if name in wrong:  # late, so that there is something to lose
+            (prepared.parts.loop.folder / "summary.json").unlink()
+            raise wrong[name]
 
     monkeypatch.setattr(comparing_cells, "complete", complete)
-    asked = {"coresets": "", "augmentation": "without"}
-    rows = comparing.run(settings(methods, **asked), tmp_path / "run")
-    assert [row["state"] for row in rows] == ["done", "failed", "done"]
+    config = settings(methods, coresets="", augmentation="without")
+    workdir = tmp_path / "run"
+    rows = comparing.run(config, workdir)
+    assert [row["state"] for row in rows] == ["done", "failed", "failed", "done"]
     assert "the loss is nan by step 2" in rows[1]["reason"]
+    assert "no space is left on the disk; free some space" in rows[2]["reason"]
     assert rows[0]["lrs"] is None  # there are no random images to rank it against
+    assert read(workdir / "summary.json")["complete"] is False
+    # The disk is tried again, and nothing that was saved is lost by a change of what
+    # changes no result; who diverged is not asked again.
+    kept = {c: listing(workdir / "cells" / c / "checkpoints") for c in CELLS}
+    del wrong["late"]
+    asked.clear()
+    again = comparing.run(config | {"log_every": 4}, workdir)
+    assert asked == ["late"]
+    assert [row["state"] for row in again] == ["done", "failed", "done", "done"]
+    assert not (workdir / "cells" / CELLS[1] / "failed.json").exists()
+    for cell, before in kept.items():
+        assert listing(workdir / "cells" / cell / "checkpoints") == before
+    assert read(workdir / "summary.json")["complete"] is True
+    # Another configuration is another try, and what there was is kept.
+    del wrong["wild"]
+    methods["wild"] = METHODS["dm"] | {"steps": 2, "eval.every": 2}
+    config = settings(methods, coresets="", augmentation="without")
+    last = comparing.run(config, workdir)
+    assert {row["state"] for row in last} == {"done"}
+    aside = workdir / "cells" / f"{CELLS[0]}.aside" / "checkpoints"
+    assert listing(aside) == kept[CELLS[0]]
+
+
+CELLS = ("wild_ipc2_seed0", "late_ipc2_seed0")
 
 
 def test_experts_are_shared_by_cells_of_equal_settings(tmp_path):

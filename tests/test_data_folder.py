@@ -238,7 +238,7 @@ def test_paths_and_settings_are_checked(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         data.folder(tmp_path / "gone")
     (tmp_path / "cut.zip").write_bytes(b"PK\3\4 and no more")
-    with pytest.raises(InputError, match="truncated or not a zip"):
+    with pytest.raises(InputError, match="damaged, or not a zip"):
         data.folder(tmp_path / "cut.zip")
     (tmp_path / "a.csv").write_bytes(b"1,2")
     with pytest.raises(InputError, match="neither a folder nor a zip"):

@@ -93,7 +93,7 @@ def test_bad_arrays_are_errors(tiny, rule):
 @pytest.mark.parametrize("keep", [0, 100, -200])
 def test_truncated_files(tiny, keep):
     tiny.write_bytes(tiny.read_bytes()[:keep])
-    with pytest.raises(InputError, match="truncated or not an npz"):
+    with pytest.raises(InputError, match="damaged, or not an npz"):
         data.medmnist("tinymnist", root=tiny.parent)
 
 

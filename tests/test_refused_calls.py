@@ -54,6 +54,10 @@ def other(**changed) -> Synthetic:
     return SET._replace(**changed)
 
 
+def scheduled() -> Synthetic:
+    return SET._replace(raw_lr=jnp.zeros((1, 2)))
+
+
 def evaluated(train=SET, test=None, network=NET, **more):
     return jd.evaluate(train, test or pool().test, network, key=KEY, **more)
 
@@ -63,7 +67,7 @@ def split(**changed):
 
 
 def distilled(method=None, at=None, **more):
-    method = method or jd.distribution_matching(NET, ipc=1, classes=3)
+    method = method or jd.distribution_matching(NET, classes=3)
     given = {"ipc": 1, "steps": 1} | more
     return jd.distill(method, at or pool(), key=KEY, **given)
 
@@ -140,13 +144,13 @@ CALLS: list[tuple[Callable, str]] = [
     (lambda: distilled(start=SET, at=wide()), "have (9, 9, 1)"),
     (lambda: distilled(start=other(logits=SET.logits[:, :2])), "2 classes apart"),
     (lambda: distilled(start=other(images=SET.images[:0])), "there must be some"),
-    (lambda: jd.distribution_matching(NET, ipc=1, classes=3, nets=0), "nets=0"),
-    (lambda: jd.distribution_matching(NET, ipc=1, classes=3, batch_real=0), "batch_re"),
+    (lambda: jd.distribution_matching(NET, classes=3, nets=0), "nets=0"),
+    (lambda: jd.distribution_matching(NET, classes=3, batch_real=0), "batch_re"),
     (lambda: jd.gradient_matching(NET, ipc=1, classes=3, nets=-1), "nets=-1"),
     (lambda: jd.gradient_matching(NET, ipc=1, classes=3, distance="far"), "distance"),
-    (lambda: jd.soft_label(NET, steps=0), "soft_label.steps=0"),
-    (lambda: jd.soft_label(NET, epochs=-1), "soft_label.epochs=-1"),
-    (lambda: jd.soft_label(NET, start="here"), "soft_label.start='here'"),
+    (lambda: jd.soft_label(NET, classes=3, nets=0), "soft_label.nets=0"),
+    (lambda: jd.soft_label(NET, classes=3, max_age=0), "soft_label.max_age=0"),
+    (lambda: jd.soft_label(NET, classes=3, start="here"), "soft_label.start='here'"),
     (lambda: trained(count=0), "experts.count=0"),
     (lambda: trained(epochs=0), "experts.epochs=0"),
     (lambda: trained(lr=float("nan")), "experts.lr=nan"),
@@ -216,7 +220,9 @@ CALLS: list[tuple[Callable, str]] = [
     (lambda: to_float(np.full(3, 1e6), "float16"), "cannot hold"),
     (lambda: jd.augment.policy("twirl"), "twirl"),
     (lambda: jd.multi_formation(None, 0), "mosaic=0"),  # type: ignore[arg-type]
-    (lambda: evaluated(recipe=Schedule("lbfgs")), "lbfgs"),
+    (lambda: evaluated(recipe=Schedule()), "asks for a rate for every step"),
+    (lambda: evaluated(pool().train, recipe=Schedule()), "asks for a rate for every"),
+    (lambda: evaluated(scheduled(), recipe=jd.Recipe()), "asks for one rate"),
 ]
 
 

@@ -151,7 +151,7 @@ def test_other_differences_are_named(saved, change, words):
 @pytest.mark.parametrize(
     "name", ["_METADATA", "manifest.ocdbt", "data", "extra/metadata", "missing"]
 )
-def test_a_truncated_checkpoint_names_the_step_before(copied, name):
+def test_a_truncated_checkpoint_is_set_aside_for_the_one_before(copied, name, capsys):
     step = copied / "10"
     if name == "missing":
         shutil.rmtree(step / "state")
@@ -164,13 +164,18 @@ def test_a_truncated_checkpoint_names_the_step_before(copied, name):
     with Checkpoints(copied) as checkpoints:
         with pytest.raises(InputError) as caught:
             checkpoints.restore(None, like(make_state()))
-        assert str(caught.value) == (
-            f"checkpoint {step} is truncated or damaged: delete that folder to go on "
-            "from step 5"
+        said = f"checkpoint {step} is truncated or damaged: "
+        assert str(caught.value) == said + "restore it from a copy"
+        latest, state = checkpoints.newest(like(make_state()))
+        assert latest == int(state.step) == 5
+        told = capsys.readouterr().err
+        assert (
+            told == f"note: {said}it is kept as 10.aside, the run goes on from step 5\n"
         )
-        shutil.rmtree(step)
-        state, _ = checkpoints.restore(None, like(make_state()))
-        assert int(state.step) == 5
+        checkpoints.save(10, make_state()._replace(step=jnp.int32(10)), {})
+        checkpoints.wait()
+        assert checkpoints.newest(like(make_state()))[0] == 10
+    assert sorted(os.listdir(copied)) == ["10", "10.aside", "5"]
 
 
 def test_nothing_to_restore(tmp_path):
@@ -246,7 +251,7 @@ def test_a_damaged_or_absent_part(experts, tmp_path):
     copy = shutil.copytree(experts, tmp_path / "copy")
     for file in (copy / "0/state").glob("**/d/*"):
         file.write_bytes(b"")
-    with pytest.raises(InputError, match=r"truncated or damaged: .* the beginning"):
+    with pytest.raises(InputError, match=r"truncated or damaged: restore it"):
         read_part(copy, 0, ("params", "expert_001"), wanted)
 
 

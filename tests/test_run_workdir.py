@@ -48,7 +48,7 @@ def test_resume_with_the_same_config_keeps_the_start(tmp_path):
     with open_workdir(tmp_path, CONFIG) as workdir:
         assert workdir.notes == ()
     assert read_json(tmp_path / "config.json")["started"] == "long ago"
-    assert sorted(os.listdir(tmp_path)) == [".lock", "config.json"]
+    assert sorted(os.listdir(tmp_path)) == [".config.json", ".lock", "config.json"]
 
 
 def test_another_config_is_refused_with_the_keys_and_both_values(tmp_path):
@@ -106,14 +106,43 @@ def test_hidden_files_do_not_matter(tmp_path):
     open_workdir(tmp_path, CONFIG).close()
 
 
-def test_a_damaged_record_is_one_sentence(tmp_path):
+def test_the_copy_of_a_damaged_record_serves(tmp_path, capsys):
     open_workdir(tmp_path, CONFIG).close()
     (tmp_path / "config.json").write_text('{"config": {')
-    with pytest.raises(InputError, match=r"config\.json is damaged"):
+    with pytest.raises(InputError, match=r"ipc=10 \(now 50\)"):
+        open_workdir(tmp_path, CONFIG | {"ipc": 50})
+    assert "config.json is damaged, kept as config.json.aside: its copy serves" in (
+        capsys.readouterr().err
+    )
+    open_workdir(tmp_path, CONFIG).close()
+    assert "config.json is lost: its copy serves" in capsys.readouterr().err
+    assert read_json(tmp_path / "config.json")["config"]["ipc"] == 10
+
+
+@pytest.mark.parametrize("text", ['{"config": {', "[]", '{"name": "else"}'])
+def test_a_record_that_is_none_is_refused_and_stays(tmp_path, text):
+    open_workdir(tmp_path, CONFIG).close()
+    for name in ("config.json", ".config.json"):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=r"config\.json is .*: restore it from a copy"):
         open_workdir(tmp_path, CONFIG)
-    (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(InputError, match=r"config\.json is no run's record"):
-        open_workdir(tmp_path, CONFIG)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_other_inputs_are_refused_with_what_differs(tmp_path):
+    open_workdir(tmp_path, CONFIG).close()  # as older versions did
+    read = {"class_names": ["a", "b"], "training_images": "12"}
+    with open_workdir(tmp_path, CONFIG, inputs=read) as home:
+        assert "does not tell of its data" in home.notes[0]
+    with pytest.raises(InputError) as caught:
+        open_workdir(tmp_path, CONFIG, inputs=read | {"class_names": ["b", "a"]})
+    assert str(caught.value) == (
+        f"--workdir={tmp_path} was begun on other data, with class_names="
+        '["a", "b"] (now ["b", "a"]): go back to those to resume it, or choose a new '
+        "--workdir"
+    )
+    with open_workdir(tmp_path, CONFIG, inputs=read) as home:
+        assert home.notes == ()
 
 
 def test_a_path_under_a_file_cannot_be_written(tmp_path):

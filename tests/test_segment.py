@@ -1,5 +1,8 @@
 """The segment verb from a configuration to masks in space, and what it keeps."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from tiny import listing
+from tiny_segment import small
 
 from jaxdistill.cli.main import main
 from jaxdistill.cli.segment import main as segmenting
@@ -17,31 +21,12 @@ from jaxdistill.errors import InputError
 from jaxdistill.jobs.segment import job
 from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import plan
-from jaxdistill.jobs.settings.changes import changes, smoke, variants
+from jaxdistill.jobs.settings.changes import variants
 from jaxdistill.jobs.settings.resolve import override, resolve
 from jaxdistill.run.files import read_json
 
 SILENT = {"say": lambda text: None}
 KEEPS = ("models", "scores", "classes", "teachers")
-
-
-def small(**values):
-    """Two sites of the phantom, networks of four channels, two steps."""
-    c = smoke(changes("segment"))
-    c.data.name = "prostate_phantom"
-    c.protocol.unseen = "S2"
-    c.teacher = {"name": "unet", "width": 4, "depth": 3}
-    c.student = {"name": "unet", "width": 4, "depth": 3}
-    c.patches.batch = 4
-    c.steps_per_call = 1
-    c.augment = {"left_right": 0.5, **dict.fromkeys(OFF, 0.0)}
-    return override(c.to_dict(), values)
-
-
-OFF = (
-    *("rotation_p", "scale_p", "shift_p", "elastic_p", "bias_p", "noise_p", "blur_p"),
-    *("brightness_p", "contrast_p", "low_resolution_p", "gamma_p"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +75,54 @@ def test_the_same_run_again_makes_nothing_anew_and_takes_up_more(done):
     ]
     kept = [{k: row[k] for k in ("dice", "hd95")} for row in rows]
     assert [{k: row[k] for k in ("dice", "hd95")} for row in again][:6] == kept
+
+
+KILLING = """
+import os, sys
+from pathlib import Path
+from tiny_segment import small
+from jaxdistill.jobs.segment import job
+from jaxdistill.run.checkpoint import Checkpoints
+save = Checkpoints.save
+
+def then_killed(self, step, *given):
+    save(self, step, *given)
+    if step == 2 and "classes" in str(self.folder):
+        os.kill(os.getpid(), 9)
+
+Checkpoints.save = then_killed
+job.run(small(), Path(sys.argv[1]))
+"""
+
+
+def test_a_run_killed_in_a_class_ends_at_the_same_bits(done, tmp_path):
+    whole, _ = done
+    command = [sys.executable, "-c", KILLING, str(tmp_path / "run")]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    killed = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "run" / "summary.json").exists()
+    job.run(small(), tmp_path / "run", **SILENT)
+    for kind in ("models", "scores"):
+        names = listing(tmp_path / "run" / kind)
+        assert {n: listing(whole / kind)[n] for n in names} == names
+    (teacher,) = (tmp_path / "run" / "teachers").glob("*/network.safetensors")
+    same = whole / teacher.relative_to(tmp_path / "run")
+    assert teacher.read_bytes() == same.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["models", "scores"])
+def test_a_flipped_bit_is_noticed_and_made_again(done, tmp_path, capsys, kind):
+    whole, _ = done
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    file = sorted((workdir / kind).iterdir())[0]
+    before = file.read_bytes()
+    place = before.rindex(b"0.") + 3 if kind == "scores" else len(before) - 20
+    file.write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
+    job.run(small(), workdir, **SILENT)
+    assert f"{file} is damaged" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert file.with_name(f"{file.name}.aside").exists()
 
 
 def test_another_setting_is_not_that_folders_run(done):

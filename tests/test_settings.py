@@ -25,6 +25,7 @@ from jaxdistill.jobs.settings.resolve import (
     resolve,
     schema,
 )
+from jaxdistill.networks.backbones import BACKBONES
 from jaxdistill.ranges import Count, Decay, OneOf
 from jaxdistill.settings import Setting, declared, require, settings_of
 
@@ -65,6 +66,8 @@ def every_setting() -> dict[str, tuple[dict, Setting]]:
     asked = [changes_of(file, mode) for file in CONFIGS for mode in modes_of(file)]
     asked += [{"method": name} for name in METHODS]
     asked += [{"job": "segment"} | one for one in SEGMENTING]
+    asked += [{"job": "selftrain", "backbone": {"name": n}} for n in BACKBONES]
+    asked += [{"job": "labels"}]
     asked += [{"data": FILMS | {"name": name}} for name in ("folder", "tfds")]
     asked += [{"data": {"name": n}} for n in SOURCES if n not in ("folder", "tfds")]
     asked += [{"network": {"name": name}} for name in networks.NETWORKS]
@@ -111,8 +114,8 @@ def test_every_setting_refuses_what_makes_no_sense(name):
         bad += [(), (-1,), (math.nan,), (ABSURD,)]
     if setting.kind is str and setting.rules:
         bad += ["nonsuch", ""] if setting.usual else ["", "  "]
-    if key in ("compare.coresets", "data.name", "network.name"):
-        bad.remove("") if "" in bad and key == "compare.coresets" else None
+    if any(getattr(rule, "empty", False) for rule in setting.rules):
+        bad = [value for value in bad if not isinstance(value, str) or value.strip()]
     for value in bad:
         told = refusal(key, one, value)
         assert told, f"{key}={value!r} is accepted"
@@ -163,7 +166,13 @@ def test_every_mode_of_a_config_is_sound_and_a_full_one_stays_what_it_is(file):
         assert resolve(full) == full
         assert json.loads(json.dumps(full))  # a record of the run can hold it
     small = resolve(changes_of(file, "smoke"))
-    assert small.get("steps", small.get("learning", {}).get("steps")) <= 10
+    lasts = {
+        "learning": "steps",
+        "stage": "epochs",
+        "tuning": "steps",
+    }  # of jobs without `steps`
+    told = [small[part][key] for part, key in lasts.items() if part in small]
+    assert small.get("steps", *told) <= 10
     assert made["get_config"]().to_dict() == changes_of(file)
     assert f"--config=configs/{file.name}" in made["__doc__"]
 

@@ -260,7 +260,7 @@ def test_files_that_are_no_parcels_are_refused(tmp_path, capsys):
     whole = to_bytes(parcel())
     file = tmp_path / "file.npz"
     file.write_bytes(whole[: len(whole) // 2])
-    assert "truncated or not an npz file" in refused_regeneration(capsys, file)
+    assert "damaged, or not an npz file" in refused_regeneration(capsys, file)
     np.savez(file, images=np.zeros(3))
     assert "is no parcel" in refused_regeneration(capsys, file)
     np.savez(file, about=np.zeros(3))

@@ -36,6 +36,7 @@ ROOMS = (
     "evaluation",
     "distillation",
     "segmentation",
+    "selfsupervised",
     "sharing",
     "run",
     "jobs.settings",
@@ -45,6 +46,9 @@ ROOMS = (
     "jobs.study",
     "jobs.ship",
     "jobs.segment",
+    "jobs.lessons",
+    "jobs.selftrain",
+    "jobs.labels",
     "cli",
 )
 # Neighbours that never see each other, though one stands above the other.
@@ -52,6 +56,7 @@ APART = {
     "networks": ("data",),
     "distillation": ("networks",),
     "segmentation": ("networks", "distillation"),
+    "selfsupervised": ("networks", "distillation", "segmentation"),
     "run": ("data", "networks", "augment", "evaluation", "distillation", "sharing"),
     "jobs.ship": ("jobs.distil", "jobs.compare", "jobs.study"),
     "jobs.segment": tuple(r for r in ROOMS if "jobs" in r and "settings" not in r),

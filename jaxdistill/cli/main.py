@@ -1,7 +1,6 @@
 """`jaxdistill VERB`: flags in, one call, a table or a sentence out."""
 
 import importlib.util
-import logging
 import os
 import signal
 import sys
@@ -11,11 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdistill.cli import segment, shipping, study
+from jaxdistill.cli import labels, segment, selftrain, shipping, study
 from jaxdistill.cli.arguments import chosen, parse
+from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
+from jaxdistill.cli.streams import allow_many_files, be_tolerant, quiet_readers
 from jaxdistill.errors import Diverged, InputError, Stopped
 from jaxdistill.run.environment import require_sound_jaxlib
+from jaxdistill.run.files import explain_os_errors
+from jaxdistill.run.places import absolute, place
 
 HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to share.
 
@@ -30,6 +33,10 @@ HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to shar
   regenerate  train that network again, and check that it is the same
   segment   train small segmenters under large ones, and judge them on unseen sites
   segment-predict  write masks of volumes and pictures by a trained student
+  selftrain  improve a model in stages on films without labels
+  pretrain  train a backbone on films without labels
+  finetune  tune a backbone on a few labelled films
+  compare-labels  compare ways to do with few labels, in one table
 
 jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
@@ -40,7 +47,8 @@ CONFIG = """
   --config=FILE[:MODE]       a config file, or the name of a shipped one such as
                              quickstart; MODE is full (the default) or smoke
   --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
-OTHERS = (*shipping.VERBS, *segment.VERBS)
+ROOMS = (shipping, study, segment, selftrain, labels)
+OTHERS = tuple(verb for room in ROOMS for verb in room.VERBS)
 FLAGS = {
     "workdir=DIR": "where the run lives; the same folder again resumes it",
     "profile_steps=FIRST:END": "write a profiler trace of these steps to DIR/profile",
@@ -58,18 +66,13 @@ class Verb(NamedTuple):
 
 def console() -> None:
     """The entry point of the installed command."""
-    if hasattr(sys.stdout, "reconfigure"):
-        # Lines in order, also in a file; names that are not UTF-8 by their bytes.
-        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    be_tolerant()
+    allow_many_files()
     warnings.showwarning = _warn  # type: ignore[assignment]
     quiet_readers()
     sys.unraisablehook = _not_closed_loops
     leave_loud_cache()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except BrokenPipeError:  # who read the lines has had enough of them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+    sys.exit(main(sys.argv[1:]))
 
 
 def _not_closed_loops(stray: Any) -> None:
@@ -80,14 +83,6 @@ def _not_closed_loops(stray: Any) -> None:
     """
     if str(stray.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(stray)
-
-
-def quiet_readers() -> None:
-    """Leave it to our own sentences what is odd about a file of others."""
-    for reader in ("PIL", "pydicom", "nibabel"):
-        warnings.filterwarnings("ignore", module=rf"{reader}(\.|$)")
-        logging.getLogger(reader).setLevel(logging.CRITICAL)
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
 def leave_loud_cache() -> None:
@@ -112,13 +107,18 @@ def leave_loud_cache() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run a verb; the exit status is 0 done, 1 diverged, 2 bad input, 128+ stopped."""
+    """Run a verb; returns the exit status.
+
+    0 done, 1 diverged, 2 something to mend, 3 done but for parts that failed, and 128 +
+    the signal when stopped.
+    """
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP)
         return 0 if argv else 2
     try:
         require_sound_jaxlib()
-        return _dispatch(argv[0], argv[1:])
+        with explain_os_errors(argv[0], "finish"):
+            return _dispatch(argv[0], argv[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -129,7 +129,8 @@ def main(argv: list[str]) -> int:
         print(error, file=sys.stderr)
         return 128 + signal.Signals[error.signal].value
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from its last checkpoint")
+        said = "interrupted: the same command goes on from what it has saved"
+        print(said, file=sys.stderr)
         return 130
 
 
@@ -144,16 +145,13 @@ def _dispatch(verb: str, argv: list[str]) -> int:
         from jaxdistill.cli.data import main as data_main
 
         return data_main(argv)
-    if verb in shipping.VERBS:
-        return shipping.main(verb, argv)
-    if verb in study.VERBS:
-        return study.main(verb, argv)
-    if verb in segment.VERBS:
-        return segment.main(verb, argv)
+    for room in ROOMS:
+        if verb in room.VERBS:
+            return room.main(verb, argv)
     if verb not in VERBS:
         raise InputError(
             f"{verb!r} is not a verb: use "
-            f"{', '.join([*VERBS, *study.VERBS, 'data', *OTHERS])} (see --help)"
+            f"{', '.join([*VERBS, 'data', *OTHERS])} (see --help)"
         )
     if any(arg in ("-h", "--help") for arg in argv):
         print(_help(verb, argv))
@@ -185,8 +183,8 @@ def _evaluate(config: dict[str, Any], flags: Any) -> int:
     if not flags.synthetic:
         raise InputError("--synthetic is missing: name the npz file of a distilled set")
     parts = distilling.prepare(config, _workdir(flags), None)
-    file = Path(flags.synthetic)
-    summary = evaluating.run(parts.judge, file, _workdir(flags))
+    file = absolute(flags.synthetic, "--synthetic")
+    summary = evaluating.run(parts.judge, file, _workdir(flags), inputs=parts.inputs)
     print(f"\n{score_table(_short(summary))}\n")
     if summary["cross_architecture"]:
         print(f"{cross_table(summary['cross_architecture'])}\n")
@@ -203,10 +201,12 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.run.report import survey_table
     from jaxdistill.run.workdir import open_workdir
 
-    workdir = _workdir(flags).expanduser().absolute()
+    workdir = _workdir(flags)
     parts = distilling.prepare(config, workdir, None)
     require_teaching(config["experts"], parts.loop)
-    with open_workdir(workdir, record_of(config), free()):
+    with open_workdir(workdir, record_of(config), free(), inputs=parts.inputs) as home:
+        for note in home.notes:
+            print(f"note: {note}")
         experts = distilling.teach(parts, workdir / "experts")
     print(f"{experts.count} experts of {experts.epochs} epochs are ready\n")
     judge, span = parts.judge, config.get("trajectory", {}).get("expert_epochs", 1)
@@ -220,13 +220,13 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
 def _compare(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.jobs.compare import job as comparing
 
-    workdir = _workdir(flags).expanduser()
-    comparing.run(config, workdir)
+    workdir = _workdir(flags)
+    rows = comparing.run(config, workdir)
     print(f"\n{(workdir / 'table.md').read_text()}")
     for file in ("table.csv", "table.md", "figures/comparison.png", "summary.json"):
         if (workdir / file).exists():
             print(workdir / file)
-    return 0
+    return told_failures("cell", sum(bool(row.get("reason")) for row in rows))
 
 
 VERBS = {
@@ -254,7 +254,7 @@ VERBS = {
 def _workdir(flags: Any) -> Path:
     if not flags.workdir:
         raise InputError("--workdir is missing: name a folder for the run")
-    return Path(flags.workdir)
+    return place(flags.workdir)
 
 
 def _profile(flags: Any) -> range | None:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxdistill.cli.arguments import chosen, parse
+from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.errors import InputError
+from jaxdistill.run.files import read_record
+from jaxdistill.run.places import absolute, place
 
 VERBS = ("segment", "segment-predict")
 HEAD = """jaxdistill segment: Train a teacher, a student alone and a student that learns
@@ -34,7 +37,7 @@ def _segment(config: dict[str, Any], flags: Any) -> int:
 
     if not flags.workdir:
         raise InputError("--workdir is missing: name a folder for the run")
-    workdir = Path(flags.workdir).expanduser()
+    workdir = place(flags.workdir)
     job.run(config, workdir)
     print(f"\n{(workdir / 'table.md').read_text()}")
     drawn = [f"figures/{p.name}" for p in sorted((workdir / "figures").glob("*.png"))]
@@ -42,7 +45,8 @@ def _segment(config: dict[str, Any], flags: Any) -> int:
     for file in (*drawn, *names):
         if (workdir / file).exists():
             print(workdir / file)
-    return 0
+    failed = read_record(workdir / "summary.json", "failed")["failed"]
+    return told_failures("student", len(failed))
 
 
 def _predict(given: argparse.Namespace) -> int:
@@ -50,7 +54,7 @@ def _predict(given: argparse.Namespace) -> int:
 
     way = Way(given.window, given.overlap, given.batch)
     files = [Path(file) for file in given.files]
-    for path in run(Path(given.model), files, Path(given.out), way):
+    for path in run(Path(given.model), files, absolute(given.out, "--out"), way):
         print(path)
     return 0
 

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from jaxdistill.run.places import absolute
+
 VERBS = ("compress", "regenerate")
 
 
@@ -12,14 +14,14 @@ def main(verb: str, argv: list[str]) -> int:
         from jaxdistill.jobs.ship import compress
 
         given = _compressing().parse_args(argv)
-        compress.compress(
-            Path(given.workdir), Path(given.out), given.pixels, given.labels
-        )
+        workdir = absolute(given.workdir, "--workdir")
+        out = absolute(given.out, "--out")
+        compress.compress(workdir, out, given.pixels, given.labels)
     else:
         from jaxdistill.jobs.ship import regenerate
 
         given = _regenerating().parse_args(argv)
-        regenerate.regenerate(Path(given.parcel), Path(given.out))
+        regenerate.regenerate(Path(given.parcel), absolute(given.out, "--out"))
     return 0
 
 

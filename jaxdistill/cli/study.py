@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxdistill.cli.arguments import parse
+from jaxdistill.cli.failures import told_failures
 from jaxdistill.errors import InputError
+from jaxdistill.run.places import place
 
 VERBS = ("study", "predict")
 PURPOSE = {
@@ -43,12 +45,14 @@ def _study(config: dict[str, Any], flags: Any) -> int:
 
     if not flags.workdir:
         raise InputError("--workdir is missing: name a folder for the study")
-    workdir = Path(flags.workdir).expanduser()
+    workdir = place(flags.workdir)
     study = studying.run(config, workdir)
     print(f"\n{(workdir / 'report.md').read_text()}")
     for file in ("points.csv", "report.md", *study["figures"], "study.json"):
         print(workdir / file)
-    return 0
+    sets = study["sets"].values()
+    failed = sum(bool(one["reason"] or one["failures"]) for one in sets)
+    return told_failures("data set", failed)
 
 
 def _predict(config: dict[str, Any], flags: Any, fast: bool) -> int:
@@ -62,7 +66,7 @@ def _predict(config: dict[str, Any], flags: Any, fast: bool) -> int:
     told = studying_predict.run(config, Path(flags.study), flags.leave_out, fast=fast)
     print(f"\n{text(told)}")
     if flags.workdir:
-        folder = Path(flags.workdir).expanduser()
+        folder = place(flags.workdir)
         studying_predict.write(told, folder)
         print(f"{folder / 'predict.json'}\n{folder / 'predict.md'}")
     return 0

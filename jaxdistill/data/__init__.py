@@ -11,6 +11,8 @@ from jaxdistill.data.pool import counts as counts
 from jaxdistill.data.pool import data_root as data_root
 from jaxdistill.data.pool import fingerprint as fingerprint
 from jaxdistill.data.pool import make_pool as make_pool
+from jaxdistill.data.prints import prints as prints
+from jaxdistill.data.prints import site_prints as site_prints
 from jaxdistill.data.prostate import prostate as prostate
 from jaxdistill.data.prostate_phantom import prostate_phantom as prostate_phantom
 from jaxdistill.data.protocol import leave_one_out as leave_one_out

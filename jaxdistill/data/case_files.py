@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxdistill.data.volume_files import SUFFIXES as VOLUMES
 from jaxdistill.data.volume_files import by
 from jaxdistill.data.volumes import PLANES, Origin, Volume, is_volume, read_volume
 from jaxdistill.errors import InputError
-from jaxdistill.foreign.files import read_bytes
+from jaxdistill.foreign.files import expanded, read_bytes
 from jaxdistill.ranges import OneOf, Range
 from jaxdistill.settings import Small
 from jaxdistill.types import IGNORED, Case
@@ -99,7 +99,7 @@ def open_case(path: str | os.PathLike, reading: Reading = READING) -> Case:
     `reading` must be what the network was trained with. Raises `InputError` as
     `read_case` does.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
 
     def read(file: PurePosixPath) -> bytes:
         return read_bytes(path.parent / file)

@@ -16,12 +16,13 @@ import numpy as np
 from jaxdistill.data.class_layout import Item, assign, label, list_items
 from jaxdistill.data.images import read_image
 from jaxdistill.data.npz_sets import as_raw, check_published, read_arrays
-from jaxdistill.data.pool import SPLITS, Raw, expanded, require_sound
+from jaxdistill.data.pool import SPLITS, Raw, require_sound
 from jaxdistill.data.registry import MEDMNIST, SIZES, file_name
 from jaxdistill.data.remarks import masks_passed_over, remarks, shared_files
 from jaxdistill.data.tree import Tree, open_tree
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.arrays import Header
+from jaxdistill.foreign.files import expanded
 from jaxdistill.foreign.names import shown
 
 MNIST = {"mnist.npz": tuple("0123456789")}

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jaxdistill.data.class_layout import Item, assign, label, list_items
+from jaxdistill.data.class_layout import Item, assign, label, list_items, of_classes
 from jaxdistill.data.images import read_image
 from jaxdistill.data.pixels import fit_image
 from jaxdistill.data.pool import (
@@ -25,7 +25,7 @@ from jaxdistill.data.pool import (
     make_pool,
 )
 from jaxdistill.data.remarks import remarks, shared_files
-from jaxdistill.data.tree import Tree, open_tree
+from jaxdistill.data.tree import Tree, narrowed, open_tree
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.names import shown
 from jaxdistill.ranges import Filled, Seed
@@ -51,6 +51,8 @@ def folder(
     test_fraction: Annotated[Fraction, "test's share, where not given"] = 0.15,
     seed: Annotated[Seed, "of the split"] = 0,
     group: Annotated[str, "pattern that finds the patient in a path"] = "",
+    within: Annotated[str, "folder of it that holds the class folders"] = "",
+    classes: Annotated[str, "class folders to read, with commas; empty: all"] = "",
     kind: Kind = "medical",
     zca: Whiten = False,
 ) -> Pool:
@@ -61,13 +63,13 @@ def folder(
     match of the regular expression `group` in the path below the class folder (its
     first parenthesis if it has one), by default the file name up to `__`, else the
     file. A path that is not there is looked for under the data root, see `data_root`.
-    Folders called `masks` below a class are ignored. What may spoil scores, such as
-    patients in two splits, is warned of, see `jaxdistill.data.remarks`. Raises
-    `InputError` for a broken image, an empty class folder, a class missing from a
-    split, or fewer than two classes.
+    Folders called `masks` below a class are ignored, and what lies beside the folder
+    `within`. What may spoil scores, such as patients in two splits, is warned of, see
+    `jaxdistill.data.remarks`. Raises `InputError` for a broken image, an empty class
+    folder, a class missing from a split, or fewer than two classes.
     """
-    tree = open_tree(located(path, root))
-    items = list_items(tree, group)
+    tree = narrowed(open_tree(located(path, root)), within)
+    items = of_classes(list_items(tree, group), classes)
     class_names, labels = label(items)
     fractions = {"test": test_fraction, "val": val_fraction}
     split = assign(items, fractions, seed)

@@ -10,8 +10,9 @@ from jaxtyping import Int
 
 from jaxdistill.data.splits import carve
 from jaxdistill.data.tree import Tree
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.foreign.names import is_text, look_alikes, shown
+from jaxdistill.ranges import words_of
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -63,6 +64,20 @@ def list_items(tree: Tree, group: str = "") -> list[Item]:
     _check_folders(tree, top, items, depth)
     _check_names(tree, items)
     return items
+
+
+def of_classes(items: list[Item], wanted: str) -> list[Item]:
+    """The items of the classes named; `InputError` for one that there is not."""
+    known = sorted({item.class_name for item in items})
+    names = words_of(wanted) or tuple(known)
+    for name in names:
+        require_name("data.classes", name, known)
+    if len(set(names)) < 2:
+        raise InputError(
+            f"data.classes={wanted!r} names one class; a classifier needs two or more: "
+            f"name others of {', '.join(known)}"
+        )
+    return [item for item in items if item.class_name in names]
 
 
 def is_mask(parts: Parts, depth: int) -> bool:

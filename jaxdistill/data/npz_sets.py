@@ -23,7 +23,7 @@ from jaxdistill.data.pool import (
 from jaxdistill.data.registry import SIZES, URL, Facts, file_name, find
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.arrays import MOST, Header, headers, read_npz
-from jaxdistill.foreign.names import shown
+from jaxdistill.foreign.names import listed, shown
 from jaxdistill.ranges import OneOf
 from jaxdistill.settings import Small, declared
 from jaxdistill.types import Pool
@@ -138,7 +138,7 @@ def _require_keys(path: Path, found: Collection[str], split: str) -> None:
     for key in (f"{split}_images", f"{split}_labels"):
         if key not in found:
             raise InputError(
-                f"{path} has no array {key!r} (it has {', '.join(sorted(found))}); "
+                f"{path} has no array {key!r} (it has {listed(found)}); "
                 "images and labels of every split are needed: use the published file"
             )
 

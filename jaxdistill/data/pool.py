@@ -12,6 +12,7 @@ from jaxtyping import Int, UInt8
 
 from jaxdistill.data import standard as standards
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
 from jaxdistill.foreign.names import shown
 from jaxdistill.ranges import OneOf, Range
 from jaxdistill.settings import Small
@@ -129,14 +130,6 @@ def located(path: str | os.PathLike, root: str | os.PathLike) -> Path:
     """The path of a set as it is, else below the data root."""
     given = expanded(path)
     return given if os.path.exists(given) else data_root(root) / given
-
-
-def expanded(path: str | os.PathLike) -> Path:
-    """A path with its `~` replaced; `InputError` for the home of nobody."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{path} names the home of nobody: check the path") from error
 
 
 def _existing(path: Path, said: str) -> Path:

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from jaxdistill.data.case_files import Files, Reading, read_case
 from jaxdistill.data.labels import Labels
-from jaxdistill.data.pool import expanded, located
+from jaxdistill.data.pool import located
 from jaxdistill.data.tree import Tree, open_tree
 from jaxdistill.errors import InputError
-from jaxdistill.foreign.files import read_bytes
+from jaxdistill.foreign.files import expanded, read_bytes
 from jaxdistill.foreign.names import shown
 from jaxdistill.ranges import OneOf
 from jaxdistill.types import Case, SitePool

@@ -35,7 +35,7 @@ def carve(
     result = np.full(len(labels), "train", dtype="<U5")
     for number, class_name in enumerate(class_names):
         own = [g for g, rows in members.items() if labels[rows[0]] == number]
-        own.sort(key=lambda group: _rank(seed, group))
+        own.sort(key=lambda group: rank(seed, group))
         parts = _share(own, members, fractions, class_name)
         for split, names in parts.items():
             for group in names:
@@ -69,7 +69,8 @@ def _share(
     return parts
 
 
-def _rank(seed: int, group: str) -> bytes:
+def rank(seed: int, group: str) -> bytes:
+    """What orders groups: a hash, the same on every platform."""
     # Names that are not UTF-8 have bytes, too.
     name = f"{seed}:{group}".encode(errors="surrogateescape")
     return hashlib.blake2b(name, digest_size=8).digest()

@@ -61,12 +61,16 @@ def fit_zca(images: UInt8[np.ndarray, "n h w c"], eps: float = 0.1) -> Standard:
 
 def standardise(images: UInt8[Array, "n h w c"], standard: Standard) -> Images:
     """Network inputs of stored bytes."""
-    unit = images.astype(jnp.float32) / 255.0
+    return from_unit(images.astype(jnp.float32) / 255.0, standard)
+
+
+def from_unit(pixels: Float[Array, "n h w c"], standard: Standard) -> Images:
+    """Network inputs of pixels in [0, 1]; whitening is for pictures of one size."""
     if standard.whitening is None:
-        return (unit - _row(standard.mean)) / _row(standard.std)
+        return (pixels - _row(standard.mean)) / _row(standard.std)
     w = standard.whitening
-    flat = unit.reshape(len(unit), -1) - w.centre[None]
-    return (flat @ w.forward).reshape(unit.shape)
+    flat = pixels.reshape(len(pixels), -1) - w.centre[None]
+    return (flat @ w.forward).reshape(pixels.shape)
 
 
 def to_unit(inputs: Images, standard: Standard) -> Float[Array, "n h w c"]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from jaxdistill.data.images import SUFFIXES, is_dicom
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.archives import open_archive
-from jaxdistill.foreign.files import open_file, read_bytes
+from jaxdistill.foreign.files import expanded, open_file, read_bytes
 from jaxdistill.foreign.names import shown
 
 # What desktops and storage boxes leave beside the files of their users.
@@ -59,7 +59,7 @@ def open_tree(path: str | os.PathLike, holding: str = "one folder per class") ->
     `holding` tells what it should hold. Raises `InputError` when the path does not
     exist, or is a damaged or locked zip.
     """
-    top = Path(path).expanduser()
+    top = expanded(path)
     try:
         mode = os.stat(top).st_mode
     except (OSError, ValueError) as error:
@@ -73,6 +73,28 @@ def open_tree(path: str | os.PathLike, holding: str = "one folder per class") ->
     raise InputError(
         f"{shown(top)} is neither a folder nor a zip: name the folder or .zip that "
         f"holds {holding}"
+    )
+
+
+def narrowed(tree: Tree, folder: str) -> Tree:
+    """The tree without what lies outside a folder of it, found by its last name.
+
+    Raises `InputError` where there is no such folder.
+    """
+    if not folder:
+        return tree
+    wanted = PurePosixPath(folder).parts
+    for top in sorted(tree.folders):
+        if top.parts[-len(wanted) :] == wanted:
+            return tree._replace(
+                images=tuple(f for f in tree.images if f.is_relative_to(top)),
+                others=tuple(f for f in tree.others if f.is_relative_to(top)),
+                folders=frozenset(f for f in tree.folders if f.is_relative_to(top))
+                | frozenset(top.parents) - {PurePosixPath(".")},
+            )
+    known = sorted({one.name for one in tree.folders})
+    raise InputError(
+        f"{tree.path} holds no folder {folder!r}: name one of {', '.join(known[:8])}"
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.arrays import is_finite
-from jaxdistill.foreign.files import short
+from jaxdistill.foreign.files import expanded, short
 
 INSTALL = 'pip install "jaxdistill[medical]"'
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mnc")
@@ -37,7 +37,7 @@ def by(shape: tuple[int, ...]) -> str:
 def on_disk(source: str | os.PathLike | bytes, name: str) -> Iterator[Path]:
     """A path, made for bytes: nibabel tells kinds of files by their suffixes."""
     if not isinstance(source, bytes):
-        yield Path(source).expanduser()
+        yield expanded(source)
         return
     lower = name.lower()
     suffix = ".nii.gz" if lower.endswith(".nii.gz") else Path(lower).suffix

@@ -1,9 +1,9 @@
 """Evaluation: fresh networks, trained from scratch on a set, scored on real images.
 
 The literature's protocol (Zhao et al. 2021, section 4): SGD with momentum 0.9, weight
-decay 5e-4, 1,000 epochs with the rate divided by ten in the middle. A distilled set
-trains with the learning rate that was learned with it; a real set with 0.01 unless said
-otherwise.
+decay 5e-4, 1,000 epochs with the rate divided by ten in the middle, counted as the
+reference program counts them (`Recipe.protocol`). A distilled set trains with the
+learning rate that was learned with it; a real set with 0.01 unless said otherwise.
 """
 
 from collections.abc import Callable
@@ -79,8 +79,8 @@ def evaluate(
         _require_labels(test, classes, f"the network {network.name}", "test")
         examples = of_split(train_set, classes)
         rate = REAL_LR if lr is None else lr
-    _require_rate(rate, examples.size)
     how = recipe or (Schedule() if jnp.ndim(rate) else Recipe())
+    _require_rate(rate, examples.size, how)
     run = evaluator(network, how, mesh=mesh)
     probabilities = run(examples, test, rate, jax.random.split(key, seeds))
     labels = np.asarray(test.labels)
@@ -98,12 +98,18 @@ def _require_labels(split: Split, classes: int, by: str, said: str) -> None:
         )
 
 
-def _require_rate(rate: float | Array, images: int) -> None:
+def _require_rate(rate: float | Array, images: int, how: Recipe | Schedule) -> None:
     """`InputError` unless there is one rate above 0, or one for every step."""
     values = np.asarray(rate, np.float64)
     if not (np.isfinite(values).all() and (values > 0).all() and values.size):
         raise InputError(
             f"lr={values.ravel()[:3].tolist()} must be above 0 and finite: give another"
+        )
+    if (values.ndim > 0) != isinstance(how, Schedule):
+        asked = "one rate" if isinstance(how, Recipe) else "a rate for every step"
+        raise InputError(
+            f"the recipe {type(how).__name__} asks for {asked}, and the learning rate "
+            f"has shape {values.shape}: leave recipe out, or give another"
         )
     if values.ndim not in (0, 2) or (values.ndim and images % values.shape[1]):
         raise InputError(

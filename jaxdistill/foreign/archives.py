@@ -15,7 +15,7 @@ import weakref
 import zipfile
 from typing import Any, BinaryIO, NamedTuple
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError
 from jaxdistill.foreign.files import open_file, short
 from jaxdistill.foreign.names import shown
 
@@ -57,9 +57,9 @@ class Archive(NamedTuple):
             ) from error
         # Each kind of compression has errors of its own; one is of a password.
         except Exception as error:
-            raise InputError(
-                f"{said} cannot be unpacked ({short(error)}): copy or download the zip "
-                "again, without a password"
+            raise Damaged(
+                f"{said} cannot be unpacked ({short(error)})",
+                "copy or download the zip again, without a password",
             ) from error
 
     def close(self) -> None:
@@ -92,9 +92,9 @@ def open_archive(path: str | os.PathLike, kind: str = "a zip") -> Archive:
     except InputError:
         raise
     except Exception as error:  # `zipfile` raises many kinds on damaged directories
-        raise InputError(
-            f"{said} is truncated or not {kind} ({short(error)}): copy or download "
-            "it again"
+        raise Damaged(
+            f"{said} is truncated or damaged, or not {kind} ({short(error)})",
+            "copy or download it again",
         ) from error
 
 

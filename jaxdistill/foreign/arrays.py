@@ -6,15 +6,15 @@ read, as that runs code. Of what is read, at most `most` bytes are.
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError
 from jaxdistill.foreign.archives import Archive, open_archive
 from jaxdistill.foreign.files import short
-from jaxdistill.foreign.names import shown
+from jaxdistill.foreign.names import listed, shown
 
 MOST = 1 << 29  # bytes of all arrays that are read
 MOST_ARRAYS = 10_000
@@ -179,7 +179,8 @@ def _wanted(
     for name, field in fields.items():
         if field.needed and name not in said:
             raise InputError(
-                f"{archive.said} has no array {name!r} (it has {_some(said)}): {remedy}"
+                f"{archive.said} has no array {name!r} (it has {listed(said)}): "
+                f"{remedy}"
             )
     fit(archive.said, said, fields, remedy)
     return [name for name in fields if name in said]
@@ -193,9 +194,10 @@ def _headers(archive: Archive) -> dict[str, Header]:
         )
     names = [name for name in archive.members if name.endswith(".npy")]
     if not names:
-        raise InputError(
-            f"{archive.said} is truncated or not an npz file (it holds no array): "
-            f"{REMEDY}"
+        raise Damaged(
+            f"{archive.said} is truncated or damaged, or not an npz file (it holds no "
+            "array)",
+            REMEDY,
         )
     return {name.removesuffix(".npy"): _header(archive, name) for name in names}
 
@@ -213,9 +215,9 @@ def _header(archive: Archive, member: str) -> Header:
     except Exception as error:  # the header is a Python literal, wrong in any way
         if "allow_pickle" in str(error):
             raise InputError(_pickled(archive.said)) from error
-        raise InputError(
-            f"{archive.said} is truncated or damaged ({short(error)}): fetch or make "
-            "it again"
+        raise Damaged(
+            f"{archive.said} is truncated or damaged ({short(error)})",
+            "fetch or make it again",
         ) from error
     if dtype.hasobject:
         raise InputError(_pickled(archive.said))
@@ -227,9 +229,10 @@ def _header(archive: Archive, member: str) -> Header:
         )
     header = Header(dtype, tuple(map(int, shape)))
     if min(header.shape, default=0) < 0 or not _holds(archive, member, header):
-        raise InputError(
+        raise Damaged(
             f"{archive.said} is truncated or damaged ({shown(member)} says to be "
-            f"{header}, which its bytes are not): fetch or make it again"
+            f"{header}, which its bytes are not)",
+            "fetch or make it again",
         )
     return header
 
@@ -245,9 +248,9 @@ def _read(archive: Archive, name: str, header: Header) -> np.ndarray:
             values = np.lib.format.read_array(file, allow_pickle=False)
             file.read()  # to its end, where the checksum is
     except Exception as error:  # of unpacking and of NumPy, of many kinds
-        raise InputError(
-            f"{archive.said} is truncated or damaged ({short(error)}): fetch or make "
-            "it again"
+        raise Damaged(
+            f"{archive.said} is truncated or damaged ({short(error)})",
+            "fetch or make it again",
         ) from error
     del header
     native: Any = values.dtype.newbyteorder("=")
@@ -259,9 +262,3 @@ def _pickled(said: str) -> str:
         f"{said} holds pickled objects, which could run any code when read; only plain "
         "arrays are accepted: save it again with plain numeric or text arrays"
     )
-
-
-def _some(names: Iterable[str]) -> str:
-    names = [shown(name) for name in sorted(names)]
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return ", ".join(names[:12]) + more

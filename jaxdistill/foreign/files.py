@@ -3,12 +3,23 @@
 import os
 import re
 import stat
+from pathlib import Path
 from typing import BinaryIO
 
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.names import shown
 
 MOST_BYTES = 1 << 30  # of a file that is read as a whole
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """A path with its `~` replaced; `InputError` for the home of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{shown(path)} names the home of nobody: write the whole path"
+        ) from error
 
 
 def open_file(path: str | os.PathLike) -> BinaryIO:

@@ -5,24 +5,24 @@ import math
 import os
 from typing import Any, NoReturn
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged
 from jaxdistill.foreign.files import read_bytes, short
 from jaxdistill.foreign.names import shown
 
 MOST_BYTES = 1 << 24  # an empty list takes twenty times as many in memory
 DEPTH = 32
-REMEDY = "restore it from a copy, or delete it and run again"
+REMEDY = "restore it from a copy"
 
 
 def read_json(path: str | os.PathLike, remedy: str = REMEDY) -> Any:
-    """What a JSON file holds; `InputError` where it is missing or no sound JSON."""
+    """What a JSON file holds; `InputError` for none, `Damaged` for one that is not."""
     return parse_json(read_bytes(path, MOST_BYTES), shown(path), remedy)
 
 
 def parse_json(data: bytes | str, said: str, remedy: str = REMEDY) -> Any:
     """What a JSON text holds.
 
-    Raises `InputError` naming `said` for damage, for nesting deeper than 32, and for
+    Raises `Damaged` naming `said` for damage, for nesting deeper than 32, and for
     numbers that are not finite.
     """
     try:
@@ -32,7 +32,7 @@ def parse_json(data: bytes | str, said: str, remedy: str = REMEDY) -> Any:
         _require_flat(made)
     # RecursionError: far too deep. Whole numbers of 4,300 digits are ValueError.
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{said} is damaged ({short(error)}): {remedy}") from error
+        raise Damaged(f"{said} is damaged ({short(error)})", remedy) from error
     return made
 
 

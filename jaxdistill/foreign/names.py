@@ -17,6 +17,13 @@ def shown(name: str | os.PathLike) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names in order, as many as a sentence bears."""
+    known = [shown(name)[:80] for name in sorted(names)]
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more
+
+
 def is_text(name: str) -> bool:
     """Whether a name is UTF-8, which files that we write are in."""
     try:

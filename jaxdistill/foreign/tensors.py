@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError
 from jaxdistill.foreign.arrays import is_finite
 from jaxdistill.foreign.files import open_file, short
 from jaxdistill.foreign.names import shown
@@ -14,7 +14,7 @@ MOST_HEADER = 1 << 24
 
 
 def read_tensors(
-    path: str | os.PathLike,
+    path: str | os.PathLike, *, finite: bool = True
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays by name, and the texts that stand beside them.
 
@@ -26,9 +26,10 @@ def read_tensors(
         size = os.fstat(file.fileno()).st_size
         header = int.from_bytes(file.read(8), "little")
     if header > min(size, MOST_HEADER) or size > MOST_BYTES:
-        raise InputError(
+        raise Damaged(
             f"{said} is truncated or damaged, or no safetensors file (its header would "
-            f"have {header:,} bytes of {size:,}): fetch it again"
+            f"have {header:,} bytes of {size:,})",
+            "fetch it again",
         )
     try:
         from safetensors import safe_open
@@ -42,11 +43,11 @@ def read_tensors(
             f"{said} needs safetensors to be read: pip install safetensors"
         ) from error
     except Exception as error:  # its reader raises most built-in kinds on damage
-        raise InputError(
-            f"{said} is truncated or damaged, or no safetensors file ({short(error)}): "
-            "fetch it again"
+        raise Damaged(
+            f"{said} is truncated or damaged, or no safetensors file ({short(error)})",
+            "fetch it again",
         ) from error
-    for name, values in tensors.items():
+    for name, values in tensors.items() if finite else ():
         if not is_finite(values):
             raise InputError(
                 f"{said} holds NaN or infinite weights in {shown(name)}: they would "

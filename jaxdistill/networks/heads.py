@@ -87,7 +87,10 @@ class DinoMLP(nn.Module):
 
 
 class ClassMLP(nn.Module):
-    """Two hidden layers with ReLU."""
+    """Two hidden layers with ReLU; one output is the logit of the second of two.
+
+    The cross-entropy of a softmax over `[0, z]` is the binary one of `z`.
+    """
 
     hidden: int
     outputs: int
@@ -98,7 +101,10 @@ class ClassMLP(nn.Module):
         del axis
         for width in (self.hidden, self.hidden):
             x = nn.relu(Dense(width)(x))
-        return Dense(self.outputs)(x)
+        y = Dense(self.outputs)(x)
+        if self.outputs > 1:
+            return y
+        return jnp.concatenate([jnp.zeros_like(y), y], axis=-1)
 
 
 def batch_norm(x: Float[Array, "n d"], axis: str | None = None) -> Float[Array, "n d"]:
@@ -152,12 +158,12 @@ def dino_head(
 def class_head(
     features: int,
     *,
-    outputs: Annotated[Count, "logits: one for each class, or 1 for yes or no"] = 1,
+    outputs: Annotated[Count, "logits: one a class, or 1 for two classes"] = 1,
     hidden: Annotated[Width, "channels of both hidden layers", Small(8)] = 256,
 ) -> Head:
     """A classifier of two hidden layers (DISTL, Park et al. 2022)."""
     choices: dict[str, Any] = {"outputs": outputs, "hidden": hidden}
-    return _head("classes", ClassMLP(**choices), features, outputs, choices)
+    return _head("classes", ClassMLP(**choices), features, max(2, outputs), choices)
 
 
 @declared("head")

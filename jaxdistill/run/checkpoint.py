@@ -15,9 +15,11 @@ from typing import Any
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError
 from jaxdistill.run import snapshots
 from jaxdistill.run.files import explain_os_errors
+from jaxdistill.run.kept import note, set_aside
+from jaxdistill.run.seals import ARRAYS, SHA256, of_arrays, sealed
 
 
 class Checkpoints:
@@ -49,35 +51,59 @@ class Checkpoints:
 
     def save(self, step: int, state: PyTree, extra: dict[str, Any]) -> None:
         """Begin to save, unless `step` is saved; `state` may be donated at once."""
-        args = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(state), extra=ocp.args.JsonSave(extra)
-        )
         with self._saving():
             self._manager.wait_until_finished()
-            if step not in snapshots.saved_steps(self.folder):
-                self._manager.save(step, args=args, force=True)
+            if step in snapshots.saved_steps(self.folder):
+                return
+            told = sealed({**extra, ARRAYS: of_arrays(state)})
+            args = ocp.args.Composite(
+                state=ocp.args.PyTreeSave(state), extra=ocp.args.JsonSave(told)
+            )
+            self._manager.save(step, args=args, force=True)
 
     def wait(self) -> None:
         """Return when all is on the disk; raises what went wrong meanwhile."""
         with self._saving():
             self._manager.wait_until_finished()
 
+    def newest(self, like: PyTree) -> tuple[int, PyTree] | None:
+        """The last step that is whole, and its state; None where there is none.
+
+        What is damaged is set aside, and that is told. Raises `InputError` for a step
+        of another shape, and where the disk does not give it.
+        """
+        for step in reversed(snapshots.saved_steps(self.folder)):
+            try:
+                return step, self.restore(step, like)[0]
+            except Damaged as error:
+                kept = set_aside(self.folder / str(step)).name
+                before = self.latest()
+                start = "the beginning" if before is None else f"step {before}"
+                note(
+                    f"{error.what}: it is kept as {kept}, the run goes on from {start}"
+                )
+                self._manager.reload()
+        return None
+
     def restore(self, step: int | None, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """State and extra of a step (None: the last), sharded as `like` is.
 
-        Raises `InputError` if the checkpoint is missing, damaged or of another shape.
+        Raises `InputError` if it is missing or of another shape, `Damaged` if it is not
+        what was saved.
         """
         step = self.latest() if step is None else step
         if step not in snapshots.saved_steps(self.folder):
             raise InputError(f"{self.folder} holds no checkpoint {step}: train first")
-        snapshots.check_readable(self.folder / str(step))
+        where = self.folder / str(step)
+        if not snapshots.check_whole(where):
+            note(f"checkpoint {where} has no checksums: it is taken as it is")
         with self._reading(step):
             saved = snapshots.named_leaves(
                 self._manager.item_metadata(step)["state"].tree
             )
-        snapshots.same_shapes(
-            self.folder / str(step), saved, snapshots.named_leaves(like)
-        )
+        if not set(snapshots.seals_of(where)) <= set(saved):
+            raise snapshots.damaged(where)
+        snapshots.same_shapes(where, saved, snapshots.named_leaves(like))
         placed = ocp.checkpoint_utils.construct_restore_args(like)
         args = ocp.args.Composite(
             state=ocp.args.PyTreeRestore(item=like, restore_args=placed),
@@ -85,7 +111,10 @@ class Checkpoints:
         )
         with self._reading(step):
             restored = self._manager.restore(step, args=args)
-        return restored["state"], restored["extra"]
+        extra = {
+            k: v for k, v in restored["extra"].items() if k not in (ARRAYS, SHA256)
+        }
+        return restored["state"], extra
 
     def close(self) -> None:
         """Wait for what is being saved, then let go of the folder."""
@@ -114,8 +143,8 @@ class Checkpoints:
     def _reading(self, step: int) -> Iterator[None]:
         try:
             yield
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise InputError(snapshots.damaged(self.folder / str(step))) from error
+        except Exception as error:  # Orbax raises what comes first
+            raise snapshots.unreadable(self.folder / str(step), error) from error
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:

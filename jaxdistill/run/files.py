@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -13,10 +14,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxdistill import foreign
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError, Trouble
+from jaxdistill.run.seals import sealed, unsealed
 
+MOST_BYTES = 1 << 34  # of the arrays of one of our own files
 _FREE = "free some space or choose a folder on another disk, then run again"
 _ACCESS = "mend its permissions or choose a folder that you can write to"
+_OPEN = "allow more, as by ulimit -n 4096, then run again"
+_SHORT = "choose a folder with a shorter path"
+_DISK = "check the disk, then run again"
 
 # What the system says, what that means, what to do. The words are needed as well as the
 # numbers: errors that cross a C++ library arrive as plain text.
@@ -35,33 +41,61 @@ _TROUBLES = (
         "a folder stands where a file must be",
         "name a file",
     ),
-    (
-        errno.EIO,
-        "Input/output error",
-        "the disk fails",
-        "check the disk, then run again",
-    ),
+    (errno.EIO, "Input/output error", "the disk fails", _DISK),
+    (errno.ESTALE, "Stale file handle", "the disk has gone away", _DISK),
+    (errno.EMFILE, "Too many open files", "too many files are open", _OPEN),
+    (errno.ENFILE, "Too many open files in system", "too many files are open", _OPEN),
+    (errno.ENAMETOOLONG, "File name too long", "its path is too long", _SHORT),
+    (errno.ELOOP, "Too many levels of symbolic links", "links lead in a circle", _DISK),
 )
 
 
 @contextlib.contextmanager
-def explain_os_errors(path: str | os.PathLike) -> Iterator[None]:
+def explain_os_errors(path: str | os.PathLike, doing: str = "write") -> Iterator[None]:
     """Turn a full, foreign or failing disk into one sentence about `path`.
 
-    Raises `InputError` for the troubles that a user can mend; others pass unchanged.
+    Raises `Trouble` for what the system refuses; all else passes unchanged, as does a
+    pipe that nobody reads.
     """
     try:
         yield
-    except InputError:
+    except (InputError, BrokenPipeError):
         raise
     except Exception as error:
-        found = _trouble(error)
-        if found is None:
-            raise
-        raise InputError(f"cannot write {path}: {found[0]}; {found[1]}") from error
+        if told := trouble_of(error, path, doing):
+            raise told from error
+        raise
 
 
-def _trouble(error: BaseException | None) -> tuple[str, str] | None:
+@contextlib.contextmanager
+def explain_reading(path: str | os.PathLike) -> Iterator[None]:
+    """What `jaxdistill.foreign` refuses; a `Trouble` where the system is to blame."""
+    try:
+        yield
+    except InputError as error:
+        cause = error.__cause__
+        refused = isinstance(cause, OSError) and not isinstance(
+            cause, FileNotFoundError
+        )
+        if refused and cause and (told := trouble_of(cause, path, "read")):
+            raise told from cause
+        raise
+
+
+def trouble_of(
+    error: BaseException, path: str | os.PathLike, doing: str
+) -> Trouble | None:
+    """What the system refused, in a sentence; None where it was not the system."""
+    if found := _known(error):
+        return Trouble(f"cannot {doing} {path}: {found[0]}; {found[1]}")
+    if isinstance(error, OSError) and error.errno is not None:
+        said = (error.strerror or type(error).__name__).lower()
+        named = "" if error.filename is None else f" ({error.filename})"
+        return Trouble(f"cannot {doing} {path}: {said}{named}; see to it and run again")
+    return None
+
+
+def _known(error: BaseException | None) -> tuple[str, str] | None:
     """Meaning and remedy of the first known trouble in the chain of causes."""
     while error is not None:
         for number, words, meaning, remedy in _TROUBLES:
@@ -98,6 +132,22 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def moved_in(path: Path) -> Iterator[Path]:
+    """A name beside `path`, whose file takes its place if, and only if, all goes well.
+
+    For libraries that write files by themselves, and go by how their names end.
+    """
+    part = path.with_name(f".part.{path.name}")
+    try:
+        yield part
+        with explain_os_errors(path):
+            os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what `replacing` left in `folder` when its process was killed."""
     for temp in folder.glob(".*.tmp"):
@@ -111,15 +161,50 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike, obj: Any) -> None:
-    """Write an object as JSON in the order given; see `plain` for what is converted."""
-    text = json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False)
-    # Names that are not UTF-8 are escaped as JSON escapes, and come back as they were.
-    write_atomic(path, (text + "\n").encode(errors="backslashreplace"))
+    """Write an object as JSON in the order given, an object with keys with a checksum.
+
+    See `plain` for what is converted.
+    """
+    obj = plain(obj)
+    obj = sealed(obj) if isinstance(obj, dict) else obj
+    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
+    # A name that is not UTF-8 becomes an escape, which JSON knows as well.
+    write_atomic(path, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """What a JSON file holds; `InputError` where it is missing or damaged."""
-    return foreign.read_json(path)
+    """What a JSON file holds, without its checksum.
+
+    Raises `InputError` where it is missing, `Damaged` where it is not what was written.
+    """
+    with explain_reading(path):
+        held, whole = unsealed(foreign.read_json(path))
+    if not whole:
+        raise Damaged(
+            f"{path} is damaged or was changed by hand (its sha256 is of other values)",
+            "restore it from a copy, or take the key sha256 out to vouch for it",
+        )
+    return held
+
+
+def read_record(path: str | os.PathLike, *keys: str) -> dict[str, Any]:
+    """What a JSON file holds, with these keys; `Damaged` for one of another kind."""
+    held = read_json(path)
+    if not isinstance(held, dict) or not set(keys) <= set(held):
+        missing = "" if not isinstance(held, dict) else f" of {', '.join(keys)}"
+        raise Damaged(f"{path} is no record{missing}", "restore it from a copy")
+    return held
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """All of a file; `InputError` where it is missing or cannot be read."""
+    try:
+        with explain_os_errors(path, "read"):
+            return Path(path).read_bytes()
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(f"{path} does not exist: check the path") from error
+        raise
 
 
 def plain(obj: Any) -> Any:
@@ -170,8 +255,12 @@ def save_npz(path: str | os.PathLike, /, **arrays: Any) -> None:
 def load_npz(
     path: str | os.PathLike, required: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
-    """All arrays of an npz; `InputError` if missing, damaged, pickled or incomplete."""
-    arrays = foreign.read_npz(path)
+    """All arrays of an npz; `InputError` if missing, pickled or incomplete.
+
+    Raises `Damaged` where its own checksums or its form say so.
+    """
+    with explain_reading(path):
+        arrays = foreign.read_npz(path, most=MOST_BYTES)
     missing = [name for name in required if name not in arrays]
     if missing:
         raise InputError(
@@ -189,3 +278,9 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def digest(record: Any) -> str:
+    """Sixteen hexadecimal digits that name a record of plain values."""
+    text = json.dumps(plain(record), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

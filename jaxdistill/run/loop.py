@@ -167,19 +167,19 @@ def _begin(
     loop: Loop, learner: Learner, key: jax.Array, checkpoints: Checkpoints
 ) -> tuple[Any, Plan]:
     """The state to start from, saved if it is the first, and the way ahead."""
-    latest = checkpoints.latest()
-    if latest is None:
-        state = initialise(learner, key, loop.mesh)
-        checkpoints.save(0, state, {})
-        return state, Plan(0, loop.steps, loop.per_call)
     like = jax.eval_shape(learner.init, key)
     placed = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
         like,
         shardings(learner.sharded, like, loop.mesh),
     )
-    state, _ = checkpoints.restore(latest, placed)
-    return state, Plan(latest, loop.steps, loop.per_call)
+    found = checkpoints.newest(placed)
+    if found is None:
+        state = initialise(learner, key, loop.mesh)
+        checkpoints.save(0, state, {})
+        return state, Plan(0, loop.steps, loop.per_call)
+    step, state = found
+    return state, Plan(step, loop.steps, loop.per_call)
 
 
 def _watched(

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Damaged, InputError, Trouble
 from jaxdistill.run.environment import device_name, git_commit, versions
 from jaxdistill.run.files import (
     explain_os_errors,
     plain,
-    read_json,
+    read_record,
     remove_leftovers,
     write_json,
 )
+from jaxdistill.run.kept import note, set_aside, usable
+from jaxdistill.run.places import place
 
 SHOWN = 6  # differing keys that a refusal spells out
+RECORD, COPY = "config.json", ".config.json"
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Workdir:
     @property
     def finished(self) -> bool:
         """Whether a summary with `"complete": true` is there."""
-        return self.summary.exists() and read_json(self.summary).get("complete") is True
+        told = usable(self.summary, lambda file: read_record(file, "complete"))
+        return told is not None and told["complete"] is True
 
     def close(self) -> None:
         """Let another run use the folder."""
@@ -95,15 +99,17 @@ def open_workdir(
     volatile: Collection[str] = (),
     said: str = "--workdir",
     usual: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Workdir:
     """Make or resume a work folder for `config`; `volatile` dotted keys may change.
 
     `said` is the flag or key that names the folder, for sentences about it. `usual`
     are values of dotted keys that records made before the key existed stand for.
+    `inputs` are fingerprints of what the run reads, which may not change either.
     Raises `InputError`, and leaves the folder as it was, where it cannot be written, is
-    in use, belongs to another config, or holds files of something else.
+    in use, belongs to another config or other data, or holds files of something else.
     """
-    path = Path(path).expanduser().absolute()
+    path = place(path, said)
     _refuse_foreign(path, said)
     with explain_os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -112,12 +118,63 @@ def open_workdir(
         _lock(lock, path, said)
         for folder in (path, path / "synthetic", path / "figures", path / "eval"):
             remove_leftovers(folder)
-        made = path / "config.json"
-        notes = _write_record(made, plain(config), volatile, said, usual or {})
+        asked = {"config": plain(config), "inputs": plain(inputs)}
+        notes = _write_record(path, asked, volatile, said, usual or {})
     except BaseException:
         lock.close()
         raise
     return Workdir(path, notes, lock)
+
+
+def record_at(path: Path) -> dict[str, Any] | None:
+    """What a run's folder says that it was made with; None where it does not.
+
+    The record is written twice: the copy serves where the record is lost or damaged.
+    Raises `Damaged` where both are.
+    """
+    damage: Damaged | None = None
+    for file in (path / RECORD, path / COPY):
+        if not file.exists():
+            continue
+        try:
+            found = read_record(file, "config")
+        except Damaged as error:
+            damage = damage or error
+            continue
+        if not isinstance(found["config"], dict):
+            raise InputError(f"{file} is no run's record: choose another folder")
+        if file.name == COPY:
+            why = (
+                f"damaged, kept as {set_aside(path / RECORD).name}"
+                if damage
+                else "lost"
+            )
+            note(f"{path / RECORD} is {why}: its copy serves")
+        return found
+    if damage:
+        raise damage
+    return None
+
+
+def require_inputs(
+    path: Path,
+    record: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    said: str = "--workdir",
+) -> bool:
+    """Whether a run's record tells of its data, which then are these.
+
+    Raises `InputError` for others.
+    """
+    read = record.get("inputs")
+    if not isinstance(read, dict):
+        return False
+    if changed := _differences(read, plain(inputs)):
+        raise InputError(
+            f"{said}={path} was begun on other data, with {', '.join(changed.values())}"
+            f": go back to those to resume it, or choose a new {said}"
+        )
+    return True
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -132,14 +189,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _refuse_foreign(path: Path, said: str) -> None:
-    """A folder with visible files but no config.json is somebody's, not a run's."""
-    if not path.is_dir() or (path / "config.json").exists():
-        return
-    with explain_os_errors(path):
+    """A folder with visible files but no record is somebody's, not a run's."""
+    with explain_os_errors(path, "read"):
+        if not path.is_dir() or any((path / name).exists() for name in (RECORD, COPY)):
+            return
         others = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
     if others:
         raise InputError(
-            f"{said}={path} holds {others[0]} but no config.json, so it is no "
+            f"{said}={path} holds {others[0]} but no {RECORD}, so it is no "
             "run's: choose an empty or a new folder"
         )
 
@@ -155,7 +212,7 @@ def _lock(file: BinaryIO, path: Path, said: str) -> None:
     except BlockingIOError as error:
         file.seek(0)
         owner = file.read().decode(errors="replace").strip() or "unknown"
-        raise InputError(
+        raise Trouble(
             f"{said}={path} is in use by another run (process {owner}): wait for "
             "it, stop it, or choose another folder"
         ) from error
@@ -167,15 +224,15 @@ def _lock(file: BinaryIO, path: Path, said: str) -> None:
 
 
 def _write_record(
-    file: Path,
-    config: dict[str, Any],
+    path: Path,
+    asked: dict[str, Any],
     volatile: Collection[str],
     said: str,
     usual: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Compare with what the folder was made with, then write how it is run now."""
     now: dict[str, Any] = {
-        "config": config,
+        **asked,
         "versions": versions(),
         "git_commit": git_commit(),
         "device": device_name(),
@@ -183,17 +240,20 @@ def _write_record(
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     notes: tuple[str, ...] = ()
-    if file.exists():
-        before = read_json(file)
-        if not isinstance(before, dict) or not isinstance(before.get("config"), dict):
-            raise InputError(f"{file} is no run's record: choose another {said}")
+    if before := record_at(path):
         was = {**usual, **flatten(before["config"])}
-        changed = _differences(was, flatten(config))
-        _refuse_changed(file.parent, changed, volatile, said)
-        packages = _differences(before.get("versions", {}), now["versions"])
-        notes = (*changed.values(), *packages.values())
+        changed = _differences(was, flatten(now["config"]))
+        _refuse_changed(path, changed, volatile, said)
+        if now["inputs"] and not require_inputs(path, before, now["inputs"], said):
+            notes = (
+                f"{path / RECORD} does not tell of its data: taken to be the same",
+            )
+        made = before.get("versions")
+        packages = _differences(made if isinstance(made, dict) else {}, now["versions"])
+        notes = (*notes, *changed.values(), *packages.values())
         now["started"] = before.get("started", now["started"])
-    write_json(file, now)
+    for name in (RECORD, COPY):
+        write_json(path / name, now)
     return notes
 
 

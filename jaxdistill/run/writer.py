@@ -1,10 +1,9 @@
 """What a run says while it goes: metrics as JSON lines, progress on the terminal."""
 
 import contextlib
-import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,16 +11,19 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from jaxdistill.errors import InputError
-from jaxdistill.run.files import explain_os_errors, plain, write_atomic
+from jaxdistill.run.files import explain_os_errors, plain, read_bytes, write_atomic
+from jaxdistill.run.kept import note
 from jaxdistill.run.report import human_seconds
+from jaxdistill.run.seals import sealed_line, unsealed_line
 
 
 class MetricsWriter:
     """Appends to `metrics.jsonl` in `folder`: one object a line, whole lines only.
 
     `resume` is the step that the run goes on from: lines after it, which the run will
-    write again, are dropped, as is a line torn by a kill. None begins afresh. Raises
-    `InputError` where the disk fails, or if TensorBoard is wanted but not installed.
+    write again, are dropped, as is a line torn by a kill. None begins afresh. What else
+    is lost or damaged is told. Raises `InputError` where the disk fails, or if
+    TensorBoard is wanted but not installed.
     """
 
     def __init__(
@@ -31,7 +33,9 @@ class MetricsWriter:
         start = -1 if resume is None else resume
         self._board: Any = _board(Path(folder), start) if tensorboard else None
         kept = [line for line in read_metrics(self.path) if line["step"] <= start]
-        write_atomic(self.path, b"".join(map(_line, kept)))
+        if start > 0 and not kept:
+            note(f"{self.path} tells nothing of the steps before {start}")
+        rewrite_metrics(self.path, kept)
         with explain_os_errors(self.path):
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
 
@@ -39,7 +43,9 @@ class MetricsWriter:
         """Append the metrics of one step; NaN and infinities become null."""
         record = plain({"step": step, **scalars})
         with explain_os_errors(self.path):
-            self._file.write(_line(record))
+            left = memoryview(sealed_line(record))
+            while left:  # a disk that fills up takes a part of it
+                left = left[self._file.write(left) :]
         for name, value in record.items() if self._board else ():
             if name != "step" and isinstance(value, int | float):
                 self._board.add_scalar(name, value, step)
@@ -64,14 +70,16 @@ class MetricsWriter:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics file, in order; none if there is no file."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    records = []
-    for line in lines:
-        with contextlib.suppress(ValueError):  # torn by a kill or a full disk
-            records.append(json.loads(line))
-    return [
-        record for record in records if isinstance(record, dict) and "step" in record
-    ]
+    lines = read_bytes(path).splitlines() if path.exists() else []
+    records = [unsealed_line(line) for line in lines]  # None: torn, or damaged
+    if None in records[:-1]:
+        note(f"{path} is damaged in line {records.index(None) + 1}, which is left out")
+    return [one for one in records if one is not None and "step" in one]
+
+
+def rewrite_metrics(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a metrics file by these lines."""
+    write_atomic(path, b"".join(sealed_line(plain(record)) for record in records))
 
 
 class Progress:
@@ -145,10 +153,6 @@ class Progress:
         left = (self.total - step) / rate
         unit = self.unit.rpartition(" ")[2]  # "epoch" of "experts 0-9: epoch"
         return [f"{rate:.3g} {unit}/s", f"eta {human_seconds(left)}"]
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, allow_nan=False) + "\n").encode()
 
 
 def _board(folder: Path, start: int) -> Any:

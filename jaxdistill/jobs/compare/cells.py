@@ -1,12 +1,14 @@
 """The cells of a comparison: each a run in its own folder, with experts in common.
 
-A cell that cannot be, by a rule or because it diverged, leaves its reason in
-failed.json and is tried again once its configuration has changed.
+A cell that fails leaves its reason in failed.json. Only what its configuration itself
+rules out is final: a rule that it breaks, or that it diverged. All else, such as a full
+disk, is tried again by the next call, which goes on where the cell stopped; nothing of
+it is removed.
 """
 
+import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ import numpy as np
 
 from jaxdistill.distillation.experts import Experts
 from jaxdistill.engine.mesh import map_update, shardings
-from jaxdistill.errors import Diverged, InputError
+from jaxdistill.errors import Diverged, InputError, Trouble
 from jaxdistill.jobs.compare.plan import Cell
 from jaxdistill.jobs.distil.distilling import (
     Parts,
@@ -27,9 +29,12 @@ from jaxdistill.jobs.distil.distilling import (
     ready,
     teach,
 )
+from jaxdistill.jobs.distil.recovery import finished
 from jaxdistill.jobs.settings.resolve import free
-from jaxdistill.run.files import plain, read_json, write_json
-from jaxdistill.run.workdir import flatten
+from jaxdistill.run.files import explain_os_errors, plain, read_record, write_json
+from jaxdistill.run.kept import note, set_aside, usable
+from jaxdistill.run.places import place
+from jaxdistill.run.workdir import RECORD, flatten, record_at
 from jaxdistill.types import Learner, Method
 
 FAILED = "failed.json"
@@ -44,6 +49,7 @@ class Checked(NamedTuple):
     parts: Parts | None = None
     ready: Ready | None = None
     reason: str = ""
+    final: bool = True  # whether the reason lies in the configuration
 
 
 def check(cell: Cell, folder: Path, like: Parts) -> Checked:
@@ -51,20 +57,20 @@ def check(cell: Cell, folder: Path, like: Parts) -> Checked:
 
     A rule that the cell breaks is its reason to fail.
     """
-    record, failed = folder / "config.json", folder / FAILED
-    if failed.exists():
-        told = read_json(failed)
-        if told.get("config") == plain(cell.config):
-            return Checked(cell, folder, reason=told["reason"])
-    elif record.exists():
-        _require_same(folder, read_json(record)["config"], plain(cell.config))
+    if (told := _known(cell, folder)) is not None and told["final"]:
+        return Checked(cell, folder, reason=told["reason"])
+    record = record_at(folder)
+    same = record is not None and not _changed(record["config"], plain(cell.config))
+    if record is not None and not same and _failed(folder) is None:
+        _require_same(folder, record["config"], plain(cell.config))
     try:
         parts = prepare(cell.config, folder, None, like)
-        if _finished(folder):
+        if same and finished(folder) is not None:
             return Checked(cell, folder, parts)
         return Checked(cell, folder, parts, ready(parts))
     except InputError as error:
-        return Checked(cell, folder, reason=str(error))
+        rule = not isinstance(error, Trouble)
+        return Checked(cell, folder, reason=str(error), final=rule)
 
 
 def distil(checked: Checked, way: Way, say: Callable = print) -> Checked:
@@ -72,19 +78,34 @@ def distil(checked: Checked, way: Way, say: Callable = print) -> Checked:
     cell, folder = checked.cell, checked.folder
     if checked.parts is not None and checked.ready is None:
         return checked
-    if (folder / FAILED).exists() and not _known(checked):
-        shutil.rmtree(folder)  # what failed with another configuration
+    _make_room(cell, folder)
+    diverged = bool((_known(cell, folder) or {}).get("final"))
     if checked.ready is not None:
         say(f"cell {cell.name}")
         try:
-            complete(checked.ready, say, way=way)
+            with explain_os_errors(folder, "use"):
+                complete(checked.ready, say, way=way)
+            (folder / FAILED).unlink(missing_ok=True)
             return checked._replace(ready=None)
         except (InputError, Diverged) as error:
-            checked = checked._replace(parts=None, ready=None, reason=str(error))
-    if not _known(checked):
-        write_json(folder / FAILED, {"reason": checked.reason, "config": cell.config})
+            diverged = isinstance(error, Diverged)
+            checked = Checked(cell, folder, reason=str(error), final=diverged)
     say(f"cell {cell.name} failed: {checked.reason}")
+    with contextlib.suppress(Trouble):  # of a full disk: it is said, and tried again
+        told = {"reason": checked.reason, "config": cell.config}
+        write_json(folder / FAILED, told | {"final": diverged})
     return checked
+
+
+def _make_room(cell: Cell, folder: Path) -> None:
+    """Set aside a cell that failed with another configuration."""
+    if _failed(folder) is None:
+        return
+    if not (folder / RECORD).exists():  # a rule was broken: there is nothing else
+        (folder / FAILED).unlink()
+    elif _known(cell, folder) is None:
+        kept = set_aside(folder)
+        note(f"what failed with other settings is kept as {kept}")
 
 
 def common_experts(base: Parts, folder: Path) -> Callable[[Parts, Path], Experts]:
@@ -98,7 +119,7 @@ def common_experts(base: Parts, folder: Path) -> Callable[[Parts, Path], Experts
         del own
         config, named = parts.config, base.config["experts"]["folder"]
         if named and _described(parts) == _described(base):
-            home = Path(named).expanduser()
+            home = place(named, "experts.folder")
         else:
             text = json.dumps(_described(parts), sort_keys=True)
             home = folder / hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -144,22 +165,33 @@ def _described(parts: Parts) -> dict[str, Any]:
     return plain({key: settings[key] for key in EXPERTS} | {"recipe": recipe})
 
 
-def _finished(folder: Path) -> bool:
-    summary = folder / "summary.json"
-    return summary.exists() and read_json(summary).get("complete") is True
+def _failed(folder: Path) -> dict[str, Any] | None:
+    """What the folder tells of a failure."""
+    read = lambda file: read_record(file, "reason", "config")  # noqa: E731
+    told = usable(folder / FAILED, read)
+    # What older versions wrote does not say whether it is final.
+    return None if told is None else {"final": False, **told}
 
 
-def _known(checked: Checked) -> bool:
-    """Whether the folder tells already that this very cell failed."""
-    file = checked.folder / FAILED
-    return file.exists() and read_json(file).get("config") == plain(checked.cell.config)
+def _known(cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """What the folder tells of a failure of this very cell."""
+    told = _failed(folder)
+    if told is None or _changed(told["config"], plain(cell.config)):
+        return None
+    return told
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The keys that differ and change a result."""
+    old, new = flatten(before), flatten(now)
+    keys = [key for key in dict.fromkeys([*old, *new]) if key not in free()]
+    return [key for key in keys if old.get(key) != new.get(key)]
 
 
 def _require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = flatten(before), flatten(now)
-    for key in [*old, *new]:
-        if old.get(key) != new.get(key) and key not in free():
-            raise InputError(
-                f"{folder} holds another run, with {key}={old.get(key)!r} (now "
-                f"{new.get(key)!r}): rename the variant, or delete that folder"
-            )
+    for key in _changed(before, now):
+        old, new = flatten(before).get(key), flatten(now).get(key)
+        raise InputError(
+            f"{folder} holds another run, with {key}={old!r} (now {new!r}): rename the "
+            "variant, or move that folder away"
+        )

@@ -39,7 +39,8 @@ from jaxdistill.jobs.judging.synthetic import load_synthetic
 from jaxdistill.jobs.settings.build import more_networks
 from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.run import figures
-from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.files import read_record, write_atomic, write_json
+from jaxdistill.run.places import place
 from jaxdistill.run.report import costs
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.types import Network
@@ -51,15 +52,16 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Rows
     """Make or finish the comparison of a configuration; returns the table's rows.
 
     Everything is checked first, for all cells. The same call again goes on where it
-    stopped, and takes up cells that were added to the configuration.
+    stopped, tries again what failed for a fault of the moment, and takes up cells that
+    were added to the configuration.
     """
     began = time.perf_counter()
-    workdir = workdir.expanduser().absolute()
+    workdir = place(workdir)
     config = resolve(config)
     wanted = plan(config)
     base = prepare({**config, "ipc": max(wanted.ipcs)}, workdir, None)
     cells = [check(c, workdir / "cells" / c.name, base) for c in wanted.cells]
-    with open_workdir(workdir, record_of(config), free()) as home:
+    with open_workdir(workdir, record_of(config), free(), inputs=base.inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         ran = [distil(c, _way(c, base, wanted, home), say) for c in cells]
@@ -76,7 +78,8 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Rows
             "figures": ["figures/comparison.png"] if figures.available() else [],
             **costs(home, time.perf_counter() - began),
         }
-        write_json(home.summary, summary | {"complete": True})
+        settled = all(c.final or not c.reason for c in ran)
+        write_json(home.summary, summary | {"complete": settled})
     return rows
 
 
@@ -99,7 +102,7 @@ def _distilled(ran: list[Checked]) -> list[list[Entry]]:
 
 def _entry(checked: Checked, parts: Parts) -> Entry:
     cell, folder = checked.cell, checked.folder
-    summary = read_json(folder / "summary.json")
+    summary = read_record(folder / "summary.json", "synthetic", "steps_per_second")
     synthetic = load_synthetic(folder / summary["synthetic"]).synthetic
     pace = summary["steps_per_second"]
     facts = set_facts(synthetic, cell.config["mosaic"]) | {

@@ -16,9 +16,11 @@ import numpy as np
 
 from jaxdistill import augment
 from jaxdistill.jobs.compare.plan import Plan
-from jaxdistill.jobs.judging.judge import Candidate, Judge, run_row
+from jaxdistill.jobs.judging.judge import Candidate, Judge, run_row, scores_in
 from jaxdistill.jobs.judging.sets import real_lrs
-from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.files import write_json
+from jaxdistill.run.kept import made_once
+from jaxdistill.run.places import file_name
 from jaxdistill.types import Network, Synthetic
 
 Scores = dict[str, dict[str, Any]]  # by `way`: what `run_row` found
@@ -50,15 +52,21 @@ def score(entry: Entry, plan: Plan, say: Callable = print) -> Scores:
         for augmentation in plan.augmentation:
             name = way(labels, augmentation)
             path = entry.folder / "eval" / f"{name}.json"
-            if not path.exists():
-                say(f"scoring {entry.folder.name}, {name} augmentation ...")
-                row = entry.row()
-                if labels == "hard":
-                    row = hardened(row)
-                judge = _augmented(entry.judge, augmentation)
+            judge = _augmented(entry.judge, augmentation)
+
+            def make(
+                path: Path = path,
+                said: str = f"{entry.folder.name}, {name} augmentation",
+                hard: bool = labels == "hard",
+                judge: Judge = judge,
+                augmentation: str = augmentation,
+            ) -> None:
+                say(f"scoring {said} ...")
+                row = hardened(entry.row()) if hard else entry.row()
                 row = _with_rates(row, judge, augmentation)
                 write_json(path, run_row(judge, judge.network, row))
-            found[name] = read_json(path)
+
+            found[name] = made_once(path, scores_in, make)
     return found
 
 
@@ -71,13 +79,14 @@ def across(
     """The scores of other networks, trained on a set with its own labels."""
     judge, found = _augmented(entry.judge, augmentation), {}
     for text, network in networks.items():
-        file = "".join(c if c.isalnum() else "_" for c in text)
-        path = entry.folder / "eval" / f"{augmentation}_{file}.json"
-        if not path.exists():
-            say(f"scoring {entry.folder.name} on {text} ...")
+        path = entry.folder / "eval" / f"{augmentation}_{file_name(text)}.json"
+
+        def make(path: Path = path, said: str = text, other: Network = network) -> None:
+            say(f"scoring {entry.folder.name} on {said} ...")
             row = _with_rates(entry.row(), judge, augmentation)
-            write_json(path, run_row(judge, network, row))
-        found[text] = read_json(path)
+            write_json(path, run_row(judge, other, row))
+
+        found[text] = made_once(path, scores_in, make)
     return found
 
 

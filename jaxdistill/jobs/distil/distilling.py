@@ -7,28 +7,32 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxdistill.data.prints import prints
 from jaxdistill.distillation.distill import DistillState, distilling
 from jaxdistill.distillation.experts import Experts, expert_labelled
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
-from jaxdistill.jobs.distil import rules
+from jaxdistill.jobs.distil import choosing, rules
+from jaxdistill.jobs.distil.beginning import beginning
 from jaxdistill.jobs.distil.expert_store import (
     Teaching,
     ensure_experts,
     require_teaching,
 )
+from jaxdistill.jobs.distil.recovery import finished, recover, scalars
 from jaxdistill.jobs.judging.evaluating import conclude, draw_curve, record_of
 from jaxdistill.jobs.judging.judge import Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
 from jaxdistill.jobs.settings import build
+from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.run import figures
-from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.files import write_json
 from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
-from jaxdistill.run.report import ROWS, costs
+from jaxdistill.run.places import place
+from jaxdistill.run.report import ROWS, costs, error_text
 from jaxdistill.run.workdir import Workdir, open_workdir
-from jaxdistill.run.writer import read_metrics
 from jaxdistill.types import Learner, Method, Synthetic
 
 
@@ -39,6 +43,7 @@ class Parts(NamedTuple):
     judge: Judge
     teaching: Teaching
     loop: Loop
+    inputs: Mapping[str, Any]  # fingerprints of the data
 
 
 def prepare(
@@ -52,6 +57,7 @@ def prepare(
     The data, and an equal network, come from `like`, a run on the same data.
     """
     config = resolve(config)
+    require_outside(config, workdir)
     devices = config["devices"]
     split_cpu(devices["cpu"])
     mesh = make_mesh(devices["count"])
@@ -82,14 +88,14 @@ def prepare(
         limit=Limit(**config["limit"]),
     )
     require_multiples(loop, {"eval.every": config["eval"]["every"]})
-    return Parts(config, judge, teaching, loop)
+    return Parts(config, judge, teaching, loop, like.inputs if like else prints(pool))
 
 
 def first_set(parts: Parts) -> Synthetic:
     """The set that distillation starts from, which with the method passes its rules."""
     config = parts.config
     key = jax.random.fold_in(parts.loop.key, 1)
-    start = build.build_initial(config, parts.judge.pool, key)
+    start = beginning(config, parts.judge.pool, key)
     rules.require_method(config, parts.judge, start, parts.loop.mesh)
     return start
 
@@ -97,7 +103,7 @@ def first_set(parts: Parts) -> Synthetic:
 def teach(parts: Parts, folder: Path) -> Experts:
     """The run's experts, from `experts.folder` or the folder given."""
     named = parts.config["experts"]["folder"]
-    home = Path(named).expanduser() if named else folder
+    home = place(named, "experts.folder") if named else folder
     loop = parts.loop._replace(
         key=jax.random.fold_in(jax.random.key(parts.config["seed"]), 2),
         per_call=1,
@@ -139,7 +145,7 @@ def run(
 ) -> dict[str, Any]:
     """Distil by a configuration, resume, or report a finished run: the summary."""
     began = time.perf_counter()
-    workdir = workdir.expanduser().absolute()
+    workdir = place(workdir)
     prepared = ready(prepare(config, workdir, profile))
     return complete(prepared, say, began=began)
 
@@ -158,20 +164,21 @@ def complete(
     began = time.perf_counter() if began is None else began
     parts, start = prepared
     config = parts.config
-    with open_workdir(parts.loop.folder, record_of(config), free()) as home:
+    where, record = parts.loop.folder, record_of(config)
+    with open_workdir(where, record, free(), inputs=parts.inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
-        if home.finished:
+        if (told := finished(home.path)) is not None:
             say(f"this run is finished: {home.summary}")
-            return read_json(home.summary)
+            return told
         method, label = _taught(parts, way)
         if config["init"]["labels"] == "experts":
             start = label(start)
         finish = label if config["relabel"] else lambda synthetic: synthetic
-        optimiser = build.build_optimiser(config)
+        optimiser = build.build_optimiser(config, parts.judge.pool.standard)
         learner = distilling(method, start, optimiser, average_decay=config["average"])
         try:
-            pace = _distil(parts, method, learner, finish, home)
+            pace = _distil(parts, method, learner, finish, home, say)
         except Diverged as error:
             raise Diverged(f"{error}{_best_so_far(parts, home)}") from error
         summary = _choose(parts, home, way, say) | way.measure(parts, method, learner)
@@ -202,23 +209,24 @@ def _taught(parts: Parts, way: Way) -> tuple[Method, Label]:
 
 
 def _distil(
-    parts: Parts, method: Method, learner: Learner, finish: Label, home: Workdir
+    parts: Parts,
+    method: Method,
+    learner: Learner,
+    finish: Label,
+    home: Workdir,
+    say: Callable,
 ) -> Pace:
     config, judge = parts.config, parts.judge
-    score = validation(judge)
+    score, metric = validation(judge), config["eval"]["select"]
 
     def validate(step: int, state: DistillState, writer) -> None:
         synthetic = finish(state.average if config["average"] else state.synthetic)
-        save_synthetic(_set_file(home, step), synthetic, judge.pool)
+        save_synthetic(choosing.set_file(home, step), synthetic, judge.pool)
         found = score(synthetic)
-        flat = {
-            f"val_{name}{part}": value[stat]
-            for name, value in found.items()
-            for part, stat in (("", "mean"), ("_std", "std"))
-            if isinstance(value["mean"], float)
-        }
-        writer.write_scalars(step, flat)
+        writer.write_scalars(step, scalars(found))
+        say(f"step {step}: validation {metric} {error_text(found[metric])}")
 
+    recover(home, config["eval"]["every"], config["steps"], score)
     events = (Event(config["eval"]["every"], validate, "eval.every"),)
     resident = method.source.resident(judge.pool)
     _, pace = train(parts.loop, learner, resident, method.source.feed, events)
@@ -227,46 +235,36 @@ def _distil(
 
 def _best_so_far(parts: Parts, home: Workdir) -> str:
     """Where the best set of a run that cannot go on lies, by validation."""
-    curve = _validations(home, parts.config["eval"]["select"])
+    curve = choosing.validations(home, parts.config["eval"]["select"])
     if not curve:
         return ""
     best = max(curve, key=lambda step: curve[step][0])
-    return f"; its best set by validation is kept, {_set_file(home, best)}"
+    return f"; its best set by validation is kept, {choosing.set_file(home, best)}"
 
 
 def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:
     """The set that validation prefers, judged on test beside what it must beat."""
     judge, metric = parts.judge, parts.config["eval"]["select"]
-    curve = _validations(home, metric)
+    curve = choosing.validations(home, metric)
     if not curve:
         raise Diverged(
             f"no validation gave a finite {metric}: networks that train on the set "
             "come to no finite answers; lower init.lr or the rates of "
-            "config.optimizer, with a new --workdir"
+            f"config.optimizer, with a new --workdir; its sets are in {home.synthetic}"
         )
-    step, final = max(curve, key=lambda s: curve[s][0]), max(curve)
-    best = load_synthetic(_set_file(home, step)).synthetic
-    last = load_synthetic(_set_file(home, final)).synthetic if final != step else None
+    choice, final = choosing.choose(judge, home, curve, say), max(curve)
+    file = choosing.set_file(home, choice.step)
+    best, last = load_synthetic(file).synthetic, None
+    if final != choice.step:
+        last = load_synthetic(choosing.set_file(home, final)).synthetic
     summary = conclude(judge, best, last, home, say, names=way.rows)
     if figures.available():
-        drawn = draw_curve(home, curve, step, metric, summary["validation"])
+        drawn = draw_curve(home, curve, choice.step, metric, summary["validation"])
         summary["figures"].append(str(drawn.relative_to(home.path)))
     return summary | {
-        "selected_step": step,
+        "selected_step": choice.step,
         "last_step": final,
-        "selected_by": f"validation {metric}",
-        "synthetic": str(_set_file(home, step).relative_to(home.path)),
+        "selected_by": choice.told,
+        "choice": choice.rounds,
+        "synthetic": str(file.relative_to(home.path)),
     }
-
-
-def _validations(home: Workdir, metric: str) -> dict[int, tuple[float, float]]:
-    name = f"val_{metric}"
-    return {
-        line["step"]: (line[name], line[f"{name}_std"])
-        for line in read_metrics(home.metrics)
-        if line.get(name) is not None
-    }
-
-
-def _set_file(home: Workdir, step: int) -> Path:
-    return home.synthetic / f"step_{step:06d}.npz"

@@ -7,6 +7,7 @@
 A folder that holds all of them is read, not trained again.
 """
 
+import contextlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,10 +20,12 @@ from jaxdistill import data
 from jaxdistill.distillation.experts import Experts, expert_training
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.engine.training import Recipe, class_balanced, of_split
+from jaxdistill.errors import Damaged, Trouble
 from jaxdistill.run.checkpoint import Checkpoints
 from jaxdistill.run.files import write_json
+from jaxdistill.run.kept import note, set_aside
 from jaxdistill.run.loop import Event, Loop, train
-from jaxdistill.run.snapshots import read_part, saved_steps
+from jaxdistill.run.snapshots import read_part, rewind, saved_steps, seals_of
 from jaxdistill.run.workdir import open_workdir
 from jaxdistill.types import Network, Params, Pool
 
@@ -58,13 +61,22 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
         "key": jax.random.key_data(loop.key).tolist(),
     }
     # What records that lack these keys stand for.
-    new = {"balanced": False, "recipe.average": 0.0}
+    new: dict[str, Any] = {"balanced": False, "recipe.average": 0.0}
+    new |= {"recipe.protocol": teaching.recipe.protocol}  # of evaluations alone
     with open_workdir(folder, record, said="experts.folder", usual=new) as home:
-        if not home.finished:
+        groups = [folder / _group(i, at_once) for i in range(0, count, at_once)]
+        lost = [one for one in groups if _missing(one, teaching.recipe.epochs)]
+        if not home.finished or lost:
             for start in range(0, count, at_once):
                 ids = range(start, min(start + at_once, count))
                 _train_group(home.path, ids, teaching, loop)
             write_json(home.summary, {"complete": True, "count": count})
+    first = folder / _group(0, at_once) / "snapshots" / "0"
+    with contextlib.suppress(Damaged):  # who reads it tells
+        if not seals_of(first):
+            note(
+                f"the experts in {folder} have no checksums: they are taken as they are"
+            )
     return _open(folder, teaching.network, settings)
 
 
@@ -79,8 +91,10 @@ def require_teaching(settings: Mapping[str, Any], loop: Loop) -> None:
 def _train_group(home: Path, ids: range, teaching: Teaching, loop: Loop) -> None:
     recipe, settings, pool = teaching.recipe, teaching.settings, teaching.pool
     folder = home / _group(ids.start, settings["at_once"])
-    if saved_steps(folder / "snapshots")[-1:] == [recipe.epochs]:
+    if not (missing := _missing(folder, recipe.epochs)):
         return
+    # The state from which a missing snapshot comes again is one before it.
+    rewind(folder / "checkpoints", missing[0])
     learner = expert_training(
         teaching.network,
         ids,
@@ -115,6 +129,12 @@ def _train_group(home: Path, ids: range, teaching: Teaching, loop: Loop) -> None
         train(here, learner, examples, lambda step: (), (event,))
 
 
+def _missing(folder: Path, epochs: int) -> list[int]:
+    """The epochs of which a group has no snapshot."""
+    there = set(saved_steps(folder / "snapshots"))
+    return [epoch for epoch in range(epochs + 1) if epoch not in there]
+
+
 def _open(folder: Path, network: Network, settings: Mapping[str, Any]) -> Experts:
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     size = sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
@@ -123,7 +143,14 @@ def _open(folder: Path, network: Network, settings: Mapping[str, Any]) -> Expert
     @lru_cache(maxsize=room)
     def read(expert: int, epoch: int) -> Params:
         group = folder / _group(expert, settings["at_once"]) / "snapshots"
-        return read_part(group, epoch, (_entry(expert),), shapes)
+        try:
+            return read_part(group, epoch, (_entry(expert),), shapes)
+        except Damaged as error:
+            kept = set_aside(group / str(epoch))
+            raise Trouble(
+                f"{error.what}: it is kept as {kept}, and the same command trains "
+                "these experts again"
+            ) from error
 
     return Experts(settings["count"], settings["epochs"], network.name, read)
 

@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdistill.data.prints import prints
 from jaxdistill.data.standard import to_unit
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.judge import Judge, cross_architecture, final_scores
 from jaxdistill.jobs.judging.sets import candidates
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
@@ -16,20 +18,33 @@ from jaxdistill.jobs.settings.resolve import free
 from jaxdistill.run import figures
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.report import ROWS, costs
+from jaxdistill.run.seals import of_file
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.types import Pool, Synthetic
 
 BASELINES = ("random", "herding", "full")
 
 
-def run(judge: Judge, file: Path, workdir: Path, say=print) -> dict[str, Any]:
-    """Judge the set in `file` by the judge's configuration; returns the summary."""
+def run(
+    judge: Judge,
+    file: Path,
+    workdir: Path,
+    say=print,
+    inputs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Judge the set in `file` by the judge's configuration; returns the summary.
+
+    `inputs` are the fingerprints of the judge's data, if they are known already.
+    """
     began = time.perf_counter()
     saved = load_synthetic(file)
     require_fits(saved, file, judge.pool)
-    named = {"synthetic": str(file.expanduser().absolute())}
+    named = {"synthetic": str(expanded(file).absolute())}
     record = record_of(judge.config) | named
-    with open_workdir(workdir, record, free()) as home:
+    inputs = {**(inputs or prints(judge.pool)), "synthetic_file": of_file(file)}
+    with open_workdir(workdir, record, free(), inputs=inputs) as home:
+        for note in home.notes:
+            say(f"note: {note}")
         if home.finished:
             say(f"this evaluation is finished: {home.summary}")
             return read_json(home.summary)
@@ -64,7 +79,7 @@ def conclude(
         **{name: row["test"] for name, row in found.items()},
         "validation": {name: row["val"] for name, row in found.items()},
         "protocol": {
-            name: {key: row[key] for key in ("lr", "epochs", "images")}
+            name: {key: row[key] for key in ("lr", "epochs", "protocol", "images")}
             for name, row in found.items()
         },
         "cross_architecture": {

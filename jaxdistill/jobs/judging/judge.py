@@ -19,7 +19,9 @@ from jaxdistill.engine.training import Examples, Recipe, of_synthetic
 from jaxdistill.evaluation.evaluate import evaluator, subset_evaluator
 from jaxdistill.evaluation.metrics import scores, summarise
 from jaxdistill.jobs.settings.build import eval_recipe, more_networks, own_schedule
-from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.files import read_record, write_json
+from jaxdistill.run.kept import made_once
+from jaxdistill.run.places import file_name
 from jaxdistill.types import Network, Pool, Split, Synthetic
 
 
@@ -56,13 +58,19 @@ class Judge(NamedTuple):
         )
 
 
-def validation(judge: Judge):
+# What the numbers of its keys train, after the judge's own.
+FIRST_ROUND, FINALISTS = 0, 5
+
+
+def validation(judge: Judge, numbered: int = FIRST_ROUND, seeds: int = 0):
     """`synthetic -> {metric: {"mean", "std", "n"}}` on the validation split.
 
-    Each call trains the same networks, so that iterates differ by their images alone.
+    Each call trains the same networks, so that iterates differ by their images alone:
+    `seeds` of them, or `eval.seeds`, from the keys of that number.
     """
     s = judge.settings
-    keys = jax.random.split(jax.random.fold_in(judge.key, 0), s["seeds"])
+    key = jax.random.fold_in(judge.key, numbered)
+    keys = jax.random.split(key, seeds or s["seeds"])
     val = judge.pool.val
     labels = np.asarray(val.labels)
 
@@ -101,13 +109,13 @@ def final_scores(
     """
     out: dict[str, dict] = {}
     for name, row in rows.items():
-        path = folder / f"{name}.json"
-        if path.exists():
-            out[name] = read_json(path)
-            continue
-        progress(f"evaluating {name} ...")
-        out[name] = judge_row(judge, judge.network, row)
-        write_json(path, out[name])
+
+        def make(name: str = name, row: Candidate = row) -> None:
+            progress(f"evaluating {name} ...")
+            found = judge_row(judge, judge.network, row)
+            write_json(folder / f"{name}.json", found)
+
+        out[name] = made_once(folder / f"{name}.json", scores_in, make)
     if "distilled" in out and "distilled_last" not in out:
         out["distilled_last"] = out["distilled"]
     return out
@@ -127,16 +135,27 @@ def cross_architecture(
     out: dict[str, dict] = {}
     for text, network in more_networks(judge.config, judge.pool).items():
         for name in (name for name in ("distilled", "random") if name in rows):
-            path = folder / f"{name}_{_file_name(text)}.json"
-            if not path.exists():
-                progress(f"evaluating {name} on {text} ...")
-                row = rows[name]
+            path = folder / f"{name}_{file_name(text)}.json"
+
+            def make(
+                path: Path = path,
+                said: str = f"{name} on {text}",
+                network: Network = network,
+                row: Candidate = rows[name],
+            ) -> None:
+                progress(f"evaluating {said} ...")
                 more = tuple(float(lr) for lr in judge.settings["real_lrs"])
                 known = tuple(lr for lr in row.lrs if np.ndim(lr) or lr not in more)
                 row = row._replace(lrs=(*known, *more))
                 write_json(path, judge_row(judge, network, row))
-            out.setdefault(text, {})[name] = read_json(path)
+
+            out.setdefault(text, {})[name] = made_once(path, scores_in, make)
     return out
+
+
+def scores_in(path: Path) -> dict[str, Any]:
+    """The scores that a file holds; `Damaged` for anything else."""
+    return read_record(path, "test", "val", "lr", "epochs", "images")
 
 
 def judge_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
@@ -164,16 +183,17 @@ def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
         )
         return part(row.examples, row.subsets, both, lr, keys)
 
-    tried = [run(lr) for lr in row.lrs]
+    tried, how = [run(lr) for lr in row.lrs], judge.how(row.lrs[0], row.epochs)
     val, test = np.asarray(pool.val.labels), np.asarray(pool.test.labels)
     on_val = [[scores(p[: len(val)], val) for p in out] for out in tried]
     worth = [summarise(runs)[s["select"]]["mean"] for runs in on_val]
-    best = max(range(len(worth)), key=worth.__getitem__)
+    best = int(np.argmax(np.nan_to_num(worth, nan=-1.0)))
     return {
         "test": [scores(p[len(val) :], test) for p in tried[best]],
         "val": on_val[best],
         "lr": np.asarray(row.lrs[best]).tolist(),
         "epochs": row.epochs,
+        "protocol": how.protocol if isinstance(how, Recipe) else "its own rates",
         "images": int(
             row.examples.size if row.subsets is None else row.subsets.shape[1]
         ),
@@ -185,7 +205,3 @@ def _joined(first: Split, second: Split) -> Split:
     pairs = zip(first[:3], second[:3], strict=True)
     images, labels, groups = (jnp.concatenate(pair) for pair in pairs)
     return Split(images, labels, groups, first.standard)
-
-
-def _file_name(text: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in text)

@@ -39,6 +39,7 @@ from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.jobs.judging.judge import Candidate, Judge
 from jaxdistill.jobs.settings.build import eval_recipe
 from jaxdistill.run.files import load_npz, save_npz
+from jaxdistill.run.kept import made_once
 from jaxdistill.run.report import ROWS
 from jaxdistill.types import Params, Split, Synthetic
 
@@ -152,10 +153,12 @@ class Knowledge:
     def _of(self, name: str, make: Callable) -> dict[str, np.ndarray]:
         path = self.folder / f"{name}.npz"
         if name not in self._found:
-            if not path.exists():
+
+            def train() -> None:
                 self.say(f"training on the whole split for coresets ({name}) ...")
                 save_npz(path, **make())
-            self._found[name] = load_npz(path)
+
+            self._found[name] = made_once(path, load_npz, train)
         return self._found[name]
 
     def _expert(self) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxdistill.data.prints import site_prints
 from jaxdistill.data.slices import frame
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
@@ -31,13 +32,18 @@ from jaxdistill.jobs.segment.lessons import (
     facts_of,
     tutors,
 )
-from jaxdistill.jobs.segment.models import load_model, save_model, save_program
-from jaxdistill.jobs.segment.plan import Plan, Pupil, digest, of_teacher, plan
+from jaxdistill.jobs.segment.models import load_model, save_program
+from jaxdistill.jobs.segment.plan import Plan, Pupil, of_teacher, plan
 from jaxdistill.jobs.settings import build_segmentation as build
+from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.resolve import free, resolve
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
-from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.files import digest, read_record, write_atomic, write_json
+from jaxdistill.run.kept import usable
+from jaxdistill.run.places import place
+from jaxdistill.run.rows import as_csv
+from jaxdistill.run.weights_file import write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 LATER = ("unseen", "seeds", "students")  # of the protocol: what may be added
@@ -49,14 +55,16 @@ Bench = dict[tuple[str, str, int], Judged]  # by name, site left out, seed
 def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
     """Make or finish the run of a configuration; returns the table's rows."""
     began = time.perf_counter()
-    workdir = workdir.expanduser().absolute()
+    workdir = place(workdir)
     config = resolve(config)
+    require_outside(config, workdir)
     split_cpu(config["devices"]["cpu"])
     pool = build.build_sites(config)
     wanted = plan(config, pool)
     shape = frame(pool.cases, _stride(config, wanted))
     room = Room(workdir, pool, shape, make_mesh(config["devices"]["count"]), say)
-    with open_workdir(workdir, record_of(config), free(config)) as home:
+    record, inputs = record_of(config), site_prints(pool)
+    with open_workdir(workdir, record, free(config), inputs=inputs) as home:
         for note in (*home.notes, *pool.skipped):
             say(f"note: {note}")
         reasons: dict[str, str] = {}
@@ -145,9 +153,9 @@ def _kept(room: Room, pupil: Pupil, seat: Seat) -> Judged | None:
     network = build.build_network(pupil.config, room.pool, "student")
     one = Judged(pupil.name, pupil.digest, Tutors((network,)))
     path = one.file(room, seat, "models", ".safetensors")
-    if not path.exists():
+    if (model := usable(path, load_model)) is None:
         return None
-    found = Tutors((network,), (load_model(path).params,), (path,))
+    found = Tutors((network,), (model.params,), (path,))
     return one._replace(networks=found)
 
 
@@ -155,7 +163,7 @@ def _keep(room: Room, pupil: Pupil, seat: Seat, params: Any) -> None:
     one = Judged(pupil.name, pupil.digest, Tutors())
     path = one.file(room, seat, "models", ".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(path, params, facts_of(room, pupil.config, "student"))
+    write_weights(path, params, facts_of(room, pupil.config, "student"))
 
 
 def _voice(config: Config) -> str:
@@ -206,7 +214,7 @@ def _write(
     rows: list[tables.Row],
     reasons: Mapping[str, str],
 ) -> None:
-    write_atomic(home.path / "table.csv", tables.as_csv(rows).encode())
+    write_atomic(home.path / "table.csv", as_csv(rows).encode())
     text = tables.as_markdown(rows, reasons)
     write_atomic(home.path / "table.md", text.encode())
     if figures.available():
@@ -237,8 +245,9 @@ def _summary(
         "failed": reasons,
         "protocol": config["protocol"],
         "scores": {
-            file.stem: read_json(file)
+            file.stem: told
             for file in sorted((home.path / "scores").glob("*.json"))
+            if (told := usable(file, read_record)) is not None
         },
         "figures": [str(path.relative_to(home.path)) for path in drawn],
     }

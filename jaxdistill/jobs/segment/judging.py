@@ -18,7 +18,8 @@ from jaxdistill.evaluation.segmentation import segmentation_scores
 from jaxdistill.jobs.segment.lessons import Room, Seat, Tutors
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.networks.counts import flops, parameters
-from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.files import read_record, write_json
+from jaxdistill.run.kept import made_once
 from jaxdistill.segmentation.inference import masks_of, predict
 from jaxdistill.types import Case
 
@@ -43,7 +44,8 @@ class Judged(NamedTuple):
 def score(room: Room, config: Config, seat: Seat, judged: Judged) -> dict[str, Any]:
     """Scores of every case of the fold; those in a file are read."""
     path = judged.file(room, seat, "scores", ".json")
-    if not path.exists():
+
+    def make() -> None:
         room.say(f"scoring {seat.name} {judged.name}")
         cases = {"test": seat.fold.test, "val": seat.fold.val}
         found = {
@@ -54,7 +56,8 @@ def score(room: Room, config: Config, seat: Seat, judged: Judged) -> dict[str, A
             for part in PARTS
         }
         write_json(path, found)
-    return read_json(path)
+
+    return made_once(path, lambda file: read_record(file, *PARTS), make)
 
 
 def predicted(room: Room, config: Config, networks: Tutors, case: Case) -> np.ndarray:

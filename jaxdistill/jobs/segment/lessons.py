@@ -20,12 +20,14 @@ from jaxdistill.data.protocol import Fold
 from jaxdistill.data.slices import slices_of
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.errors import Diverged
-from jaxdistill.jobs.segment.models import load_model, save_model
-from jaxdistill.jobs.segment.plan import Pupil, digest, of_teacher
+from jaxdistill.jobs.segment.models import load_model
+from jaxdistill.jobs.segment.plan import Pupil, of_teacher
 from jaxdistill.jobs.settings import build_segmentation as build
-from jaxdistill.run.files import read_json, write_json
+from jaxdistill.run.files import digest, read_record, write_json
+from jaxdistill.run.kept import usable
 from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Loop, train
+from jaxdistill.run.weights_file import write_weights
 from jaxdistill.segmentation.drawing import stock
 from jaxdistill.segmentation.teaching import (
     Practice,
@@ -132,7 +134,7 @@ def begun(room: Room, seat: Seat, missing: Iterable[Pupil]) -> list[list[Pupil]]
     left = list(missing)
     groups = []
     for file in sorted((room.folder / "classes").glob(f"{seat.name}_*/class.json")):
-        wanted = read_json(file)
+        wanted = usable(file, read_record) or {}
         here = [p for p in left if wanted.get(p.name) == p.digest]
         if here and len(here) == len(wanted):
             groups.append(here)
@@ -172,7 +174,7 @@ def _teacher(
     label = f"{name}_seed{seat.seed}" + (f"_{member}" if member else "")
     folder = room.folder / "teachers" / f"{label}_{digest(told)}"
     file = folder / "network.safetensors"
-    if file.exists():
+    if usable(file, load_model) is not None:
         return file
     network = build.build_network(config, room.pool, "teacher")
     practice = build.build_practice(config, "teaching")
@@ -186,7 +188,7 @@ def _teacher(
         raise Diverged(
             f"the weights of teacher {label} are not finite: lower teaching.lr"
         )
-    save_model(file, trained.params, facts_of(room, config, "teacher"))
+    write_weights(file, trained.params, facts_of(room, config, "teacher"))
     return file
 
 

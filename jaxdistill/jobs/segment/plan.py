@@ -5,8 +5,6 @@ differ in nothing but their networks and losses. Its name ends in a digest of al
 decides its result, so that what is changed is trained anew and what is not is kept.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ from jaxdistill.data.protocol import Fold, leave_one_out
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.jobs.settings.varying import changed, require_fair, require_row
 from jaxdistill.ranges import words_of
+from jaxdistill.run.files import digest
 from jaxdistill.types import SitePool
 
 # What all students have in common, and what of a configuration decides no training.
@@ -126,9 +125,3 @@ def common(pupil: Pupil) -> str:
     """A digest that students have in common who learn in one class."""
     decided = decisive(pupil.config)
     return digest({k: v for k, v in decided.items() if k not in APART})
-
-
-def digest(record: Any) -> str:
-    """Sixteen hexadecimal digits that name a record."""
-    text = json.dumps(record, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

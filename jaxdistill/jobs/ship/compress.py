@@ -9,19 +9,22 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdistill.data.prints import prints
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.evaluation.metrics import scores, summarise
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import SavedSet, load_synthetic, require_fits
 from jaxdistill.jobs.settings import build
 from jaxdistill.jobs.ship.regenerate import is_parcel, made_here, read_parcel
 from jaxdistill.jobs.ship.report import ROWS, sizes, told
 from jaxdistill.run.files import (
-    read_json,
+    read_record,
     require_writable,
     write_atomic,
     write_json,
 )
+from jaxdistill.run.workdir import record_at, require_inputs
 from jaxdistill.sharing import shipping
 from jaxdistill.sharing.packing import pack, to_float
 from jaxdistill.sharing.shipping import Net, Parcel
@@ -48,10 +51,10 @@ def compress(
 
     Raises `InputError` for a run that is not finished or whose start is not fixed.
     """
-    out = out.expanduser()
+    out = expanded(out)
     require_writable(out, "--out")
-    source = open_source(workdir.expanduser())
-    _require_not_of_run(out, workdir.expanduser())
+    source = open_source(expanded(workdir))
+    _require_not_of_run(out, expanded(workdir))
     learned = shipping.regenerate(parcel_of(source, "float32", "float32"))
     made = shipping.sealed(parcel_of(source, pixels, labels))[0]
     _require_finite(made, pixels)
@@ -80,28 +83,27 @@ def compress(
 
 def open_source(workdir: Path) -> Source:
     """A finished run of one fixed start; `InputError` for any other folder."""
-    read = {}
-    for name in ("config.json", "summary.json"):
-        if not (workdir / name).exists():
+    record = record_at(workdir)
+    for name, there in (
+        ("config.json", record is not None),
+        ("summary.json", (workdir / "summary.json").exists()),
+    ):
+        if not there:
             raise InputError(
                 f"--workdir={workdir} holds no {name}: name the folder of a "
                 "distillation that has ended"
             )
-        read[name] = read_json(workdir / name)
-    record, summary = (read[name] for name in read)
-    config = record.get("config") if isinstance(record, dict) else None
-    if not isinstance(config, dict) or not isinstance(summary, dict):
-        raise InputError(
-            f"--workdir={workdir} holds records that no run wrote: name the folder of "
-            "a distillation that has ended"
-        )
+    assert record is not None
+    config = record["config"]
+    summary = read_record(workdir / "summary.json")
     _require_fixed(config, workdir)
-    if not (summary.get("complete") and "synthetic" in summary):
+    if not (summary.get("complete") and {"synthetic", "full"} <= set(summary)):
         raise InputError(
-            f"--workdir={workdir} holds no finished distillation: let jaxdistill "
-            "distill end there first"
+            f"--workdir={workdir} holds no finished distillation with scores of the "
+            "whole set: let jaxdistill distill end there first"
         )
     pool = build.build_pool(config)
+    require_inputs(workdir, record, prints(pool))
     file = workdir / summary["synthetic"]
     saved = load_synthetic(file)
     require_fits(saved, file, pool)

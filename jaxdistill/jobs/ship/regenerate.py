@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxdistill.errors import InputError
 from jaxdistill.foreign import headers, read_npz
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.ship.report import side, verdict
 from jaxdistill.run.environment import device_name, versions
 from jaxdistill.run.files import require_writable, save_npz
@@ -22,7 +23,7 @@ def regenerate(file: Path, out: Path, say=print) -> dict[str, Any]:
     Raises `InputError`, and writes nothing, for a file that is no parcel, and where the
     network answers the probe otherwise than its sender's.
     """
-    file, out = file.expanduser(), out.expanduser()
+    file, out = expanded(file), expanded(out)
     require_writable(out, "--out")
     if out.exists() and file.exists() and out.samefile(file):
         raise InputError(f"--out={out} is the parcel itself: name another file")

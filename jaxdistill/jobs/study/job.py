@@ -30,7 +30,15 @@ from jaxdistill.jobs.study.points import (
 from jaxdistill.jobs.study.report import as_csv, report
 from jaxdistill.jobs.study.sets import sets_of
 from jaxdistill.run import figures
-from jaxdistill.run.files import plain, read_json, write_atomic, write_json
+from jaxdistill.run.files import (
+    explain_os_errors,
+    plain,
+    read_record,
+    write_atomic,
+    write_json,
+)
+from jaxdistill.run.kept import usable
+from jaxdistill.run.places import place
 from jaxdistill.run.report import costs
 from jaxdistill.run.workdir import Workdir, open_workdir
 
@@ -46,7 +54,7 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
     trained, and at the end where no data set gave a point.
     """
     began = time.perf_counter()
-    workdir = workdir.expanduser().absolute()
+    workdir = place(workdir)
     config = resolve(config)
     level = config["study"]["level"]
     wanted = sets_of(config)
@@ -74,8 +82,9 @@ def _compared(name: str, config: Mapping[str, Any], folder: Path, say: Callable)
     """Run a set's comparison unless it is finished; its state."""
     say(f"data set {name}")
     try:
-        if not _finished(config, folder):
-            comparing.run(config, folder, say)
+        with explain_os_errors(folder, "use"):
+            if not _finished(config, folder):
+                comparing.run(config, folder, say)
     except (InputError, Diverged) as error:
         say(f"data set {name} failed: {error}")
         return {"state": "failed", "reason": str(error), "full": None, "failures": {}}
@@ -89,13 +98,16 @@ def _compared(name: str, config: Mapping[str, Any], folder: Path, say: Callable)
 
 def _finished(config: Mapping[str, Any], folder: Path) -> bool:
     """Whether this very comparison is done: then its data need not be there."""
-    file = folder / "summary.json"
-    if not file.exists():
+    read = lambda file: read_record(file, "rows", "config", "compare")  # noqa: E731
+    told = usable(folder / "summary.json", read)
+    if told is None or told.get("complete") is not True:
         return False
-    told = read_json(file)
-    same = told.get("config") == plain(record_of(config))
-    same &= told.get("compare") == plain(config["compare"])
-    return bool(same and told.get("complete"))
+    try:  # a score that is lost or damaged is for the comparison to make again
+        points_of("", folder), whole_of(folder)
+    except InputError:
+        return False
+    same = told["config"] == plain(record_of(config))
+    return same and told["compare"] == plain(config["compare"])
 
 
 def _gathered(home: Workdir, told: dict[str, Any], level: float) -> Study:

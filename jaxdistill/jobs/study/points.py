@@ -25,7 +25,7 @@ from jaxdistill.evaluation.indicator import (
 )
 from jaxdistill.jobs.compare.scores import way
 from jaxdistill.jobs.compare.table import pool_runs
-from jaxdistill.run.files import read_json
+from jaxdistill.run.files import read_record
 
 METRIC = "balanced_accuracy"
 Point = dict[str, Any]
@@ -56,7 +56,7 @@ class Finding(NamedTuple):
 
 def points_of(name: str, folder: Path) -> list[Point]:
     """The points of a finished comparison."""
-    rows = read_json(folder / "summary.json")["rows"]
+    rows = read_record(folder / "summary.json", "rows")["rows"]
     done = [row for row in rows if row["state"] == "done"]
     whole = next(row for row in done if row["kind"] == "whole")
     points = []
@@ -88,7 +88,7 @@ def points_of(name: str, folder: Path) -> list[Point]:
 
 def whole_of(folder: Path) -> dict[str, Any]:
     """The whole set's scores in a finished comparison, on validation and on test."""
-    rows = read_json(folder / "summary.json")["rows"]
+    rows = read_record(folder / "summary.json", "rows")["rows"]
     row = next(row for row in rows if row["kind"] == "whole")
     known = on_validation(folder / "coresets" / "full", row["augmentation"])
     return {"val": known, "test": row[METRIC]}
@@ -96,14 +96,15 @@ def whole_of(folder: Path) -> dict[str, Any]:
 
 def failures_of(folder: Path) -> dict[str, str]:
     """What in a finished comparison failed, and why."""
-    rows = read_json(folder / "summary.json")["rows"]
+    rows = read_record(folder / "summary.json", "rows")["rows"]
     told = [row for row in rows if row.get("reason")]
     return {f"{row['set']} at ipc {row['ipc']}": row["reason"] for row in told}
 
 
 def on_validation(folder: Path, augmentation: str) -> dict[str, Any]:
     """Mean, spread and number of a real set's validation scores in one way."""
-    record = read_json(folder / "eval" / f"{way('hard', augmentation)}.json")
+    file = folder / "eval" / f"{way('hard', augmentation)}.json"
+    record = read_record(file, "val")
     return pool_runs([record], "val")[METRIC]
 
 

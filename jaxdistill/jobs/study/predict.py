@@ -26,12 +26,22 @@ from jaxdistill.jobs.study.points import METRIC, Point, relation_of
 from jaxdistill.jobs.study.sets import set_config
 from jaxdistill.ranges import Filled, Range
 from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.places import absolute
 from jaxdistill.settings import Setting, settings_of
 
 WHOLE = 3  # networks on the whole set, at most
 MOST_POINTS = 10_000
 USED = ("augmentation",)  # of a study's comparison
-COUNTS = ("every", "seeds", "final_seeds", "draws", "networks", "full_epochs")
+COUNTS = (
+    "every",
+    "seeds",
+    "finalists",
+    "finalist_seeds",
+    "final_seeds",
+    "draws",
+    "networks",
+    "full_epochs",
+)
 Told = dict[str, Any]
 
 
@@ -81,7 +91,7 @@ def run(
 
 def read_study(file: Path) -> Told:
     """What a study found; `InputError` for a file that no study wrote."""
-    study = read_json(file.expanduser())
+    study = read_json(absolute(file, "--study"))
     keys = {"points", "level", "config"}
     if not isinstance(study, dict) or not keys <= set(study):
         raise InputError(

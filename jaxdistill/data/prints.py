@@ -1,0 +1,40 @@
+"""Fingerprints of a data set by its parts, so that a run tells when they change."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from jaxdistill.types import Case, Pool, SitePool
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def prints(pool: Pool) -> dict[str, Any]:
+    """Class names, and sixteen digits for the images and labels of every split."""
+    found: dict[str, Any] = {"class_names": list(pool.class_names)}
+    for name, said in SPLITS.items():
+        split = getattr(pool, name)
+        found[f"{said}_images"] = _digest(split.images)
+        found[f"{said}_labels"] = _digest(split.labels)
+    return found
+
+
+def site_prints(pool: SitePool) -> dict[str, Any]:
+    """Class names, and sixteen digits for the cases of every site."""
+    return {"class_names": list(pool.class_names)} | {
+        f"cases_of_{site}": _of_cases([c for c in pool.cases if c.site == site])
+        for site in pool.sites
+    }
+
+
+def _of_cases(cases: list[Case]) -> str:
+    parts = [(c.name, _digest(c.image), _digest(c.mask), c.spacing) for c in cases]
+    return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _digest(values: Any) -> str:
+    array = np.ascontiguousarray(np.asarray(values))
+    digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()[:16]

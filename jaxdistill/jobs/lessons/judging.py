@@ -1,0 +1,125 @@
+"""What trained models are worth: scores with intervals, calibration, robustness.
+
+    workdir/scores/LESSON_DIGEST.json
+
+Judged is the student, as the authors do; the digest is of how it is judged.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxdistill.augment.resample import blur as blurred
+from jaxdistill.augment.resample import to_lines
+from jaxdistill.data.standard import from_unit
+from jaxdistill.evaluation.calibration import calibration_error
+from jaxdistill.evaluation.delong import Difference, auc_delong, delong_test
+from jaxdistill.evaluation.metrics import scores
+from jaxdistill.evaluation.robustness import CORRUPTIONS, robustness
+from jaxdistill.jobs.lessons.training import Room, Taught
+from jaxdistill.run.files import digest, read_record, write_json
+from jaxdistill.run.kept import usable
+from jaxdistill.types import Images, Logits, Network, Params, Split
+
+SCALARS = ("auc", "accuracy", "balanced_accuracy", "harmonic_mean", "f1_weighted")
+BY_CLASS = ("sensitivity", "specificity")
+CHUNK = 256  # films predicted at once
+
+Record = dict[str, Any]
+
+
+def judge(
+    room: Room, network: Network, taught: Taught, blur: float, robust: bool
+) -> Record:
+    """The scores of a model on test and validation; those in a file are read.
+
+    `probabilities` are of the test films; `robustness` is there where it is asked for.
+    """
+    lesson, how = taught.file.parent.name, digest([blur, robust])
+    file = room.folder / "scores" / f"{lesson}_{how[:8]}.json"
+    record = usable(file, lambda path: read_record(path, "test", "probabilities"))
+    if record is None:
+        room.say(f"scoring {lesson}")
+        params = {"trunk": taught.student["trunk"], "head": taught.student["classes"]}
+        look = looking(network, blur, params, room.pool.test)
+        found: Record = {}
+        for part in ("val", "test"):
+            split = getattr(room.pool, part)
+            said = probabilities(look, split)
+            found[part] = scores_of(said, np.asarray(split.labels))
+        found["probabilities"] = said
+        if robust:
+            found["robustness"] = _robustness(look, room.pool.test)
+        write_json(file, found)
+        record = read_record(file)
+    return record
+
+
+def looking(
+    network: Network, radius: float, params: Params, like: Split
+) -> Callable[[Images], Logits]:
+    """Logits of pictures in [0, 1], blurred by a Gaussian of `radius` pixels."""
+    run = _run(network, radius)
+    return lambda pictures: run(params, pictures, like.standard)
+
+
+def probabilities(
+    look: Callable[[Images], Logits], split: Split
+) -> Float[np.ndarray, "n k"]:
+    """What a model says of every film of a split."""
+    said = []
+    for start in range(0, split.size, CHUNK):
+        part = split.images[start : start + CHUNK]
+        short = min(CHUNK, split.size) - len(part)  # one shape, one compilation
+        part = jnp.pad(part, ((0, short), (0, 0), (0, 0), (0, 0)))
+        logits = np.asarray(look(part.astype(jnp.float32) / 255), np.float64)
+        said.append(logits[: len(logits) - short])
+    return np.asarray(jax.nn.softmax(np.concatenate(said)), np.float64)
+
+
+def compare(first: Record, second: Record, labels: np.ndarray) -> Difference:
+    """The paired test of DeLong between two models on the test films."""
+    return delong_test(
+        np.asarray(first["probabilities"]), np.asarray(second["probabilities"]), labels
+    )
+
+
+@lru_cache(maxsize=16)
+def _run(network: Network, radius: float) -> Callable[..., Logits]:
+    @jax.jit
+    def run(params, pictures, standard):
+        if radius:
+            radii = jnp.full(len(pictures), radius, pictures.dtype)
+            pictures = to_lines(blurred(to_lines(pictures), radii))
+        return network.apply(params, from_unit(pictures, standard))
+
+    return run
+
+
+def scores_of(said: Float[np.ndarray, "n k"], labels: np.ndarray) -> Record:
+    """Every score that is reported, with DeLong's interval of the AUC."""
+    found = scores(said, labels)
+    area = auc_delong(said, labels)
+    low, high = area.interval()
+    return {
+        **{name: found[name] for name in (*SCALARS, *BY_CLASS)},
+        "auc_low": low,
+        "auc_high": high,
+        "calibration_error": calibration_error(said, labels),
+    }
+
+
+def _robustness(look: Callable[[Images], Logits], split: Split) -> Record:
+    """The AUC by corruption and strength; all models see the same corrupted films."""
+    pictures = split.images.astype(jnp.float32) / 255
+    labels, key = np.asarray(split.labels), jax.random.key(0)
+    curves = {
+        name: robustness(look, pictures, labels, key, corruption=name, score="auc")
+        for name in CORRUPTIONS
+    }
+    return {name: curve._asdict() for name, curve in curves.items()}

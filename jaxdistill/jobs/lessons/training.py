@@ -1,0 +1,140 @@
+"""Training in a run's folder: each lesson with checkpoints of its own.
+
+    workdir/lessons/NAME/    checkpoints, metrics, network.safetensors
+
+The weights hold student and teacher, where one follows: another lesson may begin from
+both.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxdistill.engine.mesh import require_multiple
+from jaxdistill.errors import Diverged
+from jaxdistill.jobs.lessons.watch import collapse
+from jaxdistill.run.kept import usable
+from jaxdistill.run.limits import Limit
+from jaxdistill.run.loop import Loop, train
+from jaxdistill.run.weights_file import fill, read_weights, write_weights
+from jaxdistill.selfsupervised.course import Course
+from jaxdistill.selfsupervised.descent import Regime
+from jaxdistill.selfsupervised.learning import Films, State, learn
+from jaxdistill.selfsupervised.pretext import Pretext
+from jaxdistill.types import Params, Pool
+
+Config = Mapping[str, Any]
+FILE = "network.safetensors"
+
+
+class Room(NamedTuple):
+    """What all lessons of a run share."""
+
+    folder: Path
+    pool: Pool
+    mesh: Mesh
+    say: Callable
+
+
+class Lesson(NamedTuple):
+    """What a training consists of; `begin` gives its state before the first step."""
+
+    name: str
+    pretext: Pretext
+    regime: Regime
+    course: Course
+    films: Films
+    key: jax.Array
+    begin: Callable[[], State]
+
+
+class Taught(NamedTuple):
+    """A trained network: where its weights lie, student, and teacher if one follows."""
+
+    file: Path
+    student: Params
+    teacher: Params
+
+
+def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
+    """The network of a lesson: trained, or gone on with, or read."""
+    folder = room.folder / "lessons" / lesson.name
+    file = folder / FILE
+    found = usable(file, lambda path: _read(path, lesson))
+    if found is None:
+        require_multiple("batch", lesson.regime.batch, room.mesh)
+        room.say(f"{lesson.name}: {lesson.course.steps} steps")
+        learner = learn(lesson.pretext, lesson.regime, lesson.course)
+        learner = learner._replace(init=lambda key: lesson.begin())
+        events = (collapse(config["log_every"], room.say, lesson.name),)
+        loop = _loop(room, config, lesson, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state, _ = train(loop, learner, lesson.films, lesson.course.feed, events)
+        _require_finite(lesson.name, state.params)
+        both = {"student": state.params, "teacher": state.target}
+        write_weights(file, jax.device_get(both), facts)
+        found = _read(file, lesson)
+    return found
+
+
+def begin_with(file: Path, params: Params) -> Params:
+    """Fresh parameters with the backbone of a file; its heads are not taken.
+
+    Raises `InputError` for a file that holds another backbone.
+    """
+    tensors, _ = read_weights(file)
+    for prefix in ("student.trunk.", "trunk."):
+        own = {
+            name.removeprefix(prefix): leaf
+            for name, leaf in tensors.items()
+            if name.startswith(prefix)
+        }
+        if own:
+            tensors = own
+            break
+    return {**params, "trunk": fill(file, params["trunk"], tensors)}
+
+
+def facts_of(config: Config, pool: Pool) -> dict[str, Any]:
+    """What a file tells of a network: how to build it, and what it was made for."""
+    return {
+        "job": config["job"],
+        "backbone": config["backbone"],
+        "classes": config["classes"],
+        "image_shape": pool.image_shape,
+        "class_names": pool.class_names,
+        "data": config["data"],
+    }
+
+
+def _loop(room: Room, config: Config, lesson: Lesson, folder: Path) -> Loop:
+    return Loop(
+        folder=folder,
+        steps=lesson.course.steps,
+        key=jax.random.fold_in(lesson.key, 1),
+        mesh=room.mesh,
+        engine=config["devices"]["map"],
+        per_call=config["steps_per_call"],
+        log_every=config["log_every"],
+        checkpoint_every=config["checkpoint_every"],
+        keep=1,
+        tensorboard=config["tensorboard"],
+        limit=Limit(**config["limit"]),
+    )
+
+
+def _read(file: Path, lesson: Lesson) -> Taught:
+    like = jax.eval_shape(lesson.pretext.init, lesson.key)
+    followed = like if lesson.pretext.follows else ()
+    both = {"student": like, "teacher": followed}
+    found = fill(file, both, read_weights(file)[0])
+    return Taught(file, found["student"], found["teacher"])
+
+
+def _require_finite(name: str, params: Params) -> None:
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+        raise Diverged(f"the weights of {name} are not finite: lower its lr")

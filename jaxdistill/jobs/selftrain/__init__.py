@@ -1,0 +1,1 @@
+"""Self-training: labels for a few films, and folds of films without."""

@@ -1,0 +1,213 @@
+"""The selftrain verb: a labelled start, and stages on films without labels.
+
+    workdir/
+      lessons/     a training each, with its own checkpoints and weights
+      scores/      every model's scores and what it says of the test films
+      table.csv table.md figures/ summary.json model.safetensors
+
+What is there is not made again; seeds, ablations and variants may be added later.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdistill.data.folds import divide
+from jaxdistill.data.pool import counts
+from jaxdistill.data.prints import prints
+from jaxdistill.engine.mesh import make_mesh, split_cpu
+from jaxdistill.errors import Diverged
+from jaxdistill.jobs.lessons.judging import Record, compare, judge
+from jaxdistill.jobs.lessons.training import Room, Taught
+from jaxdistill.jobs.selftrain import figure, pictures
+from jaxdistill.jobs.selftrain import table as tables
+from jaxdistill.jobs.selftrain.lessons import (
+    School,
+    ceiling,
+    check,
+    stage,
+    supervised,
+)
+from jaxdistill.jobs.selftrain.plan import CEILING, MAIN, SUPERVISED, Plan, Way, plan
+from jaxdistill.jobs.settings.apart import require_outside
+from jaxdistill.jobs.settings.build_backbones import build_backbones, build_films
+from jaxdistill.jobs.settings.build_selftraining import build_stage
+from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.networks.counts import parameters
+from jaxdistill.run import figures
+from jaxdistill.run import report as reports
+from jaxdistill.run.files import write_atomic, write_json
+from jaxdistill.run.places import place
+from jaxdistill.run.rows import as_csv
+from jaxdistill.run.workdir import Workdir, open_workdir
+
+LATER = ("seeds", "ablations", "variants", "ceiling")  # of the protocol
+Config = Mapping[str, Any]
+Bench = dict[tuple[str, int], Record]  # by name and seed
+Models = dict[tuple[str, int], Taught]
+
+
+def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
+    """Make or finish the run of a configuration; returns the table's rows."""
+    began = time.perf_counter()
+    workdir = place(workdir)
+    config = resolve(config)
+    require_outside(config, workdir)
+    split_cpu(config["devices"]["cpu"])
+    wanted = plan(config)
+    pool = build_films(config)
+    folds = divide(pool, **config["films"])
+    for way in wanted.ways:
+        build_stage(way.config, pool)  # refuses what does not fit together
+    check(folds, wanted)
+    record, inputs = record_of(config), prints(pool)
+    with open_workdir(workdir, record, free(config), inputs=inputs) as home:
+        for note in home.notes:
+            say(f"note: {note}")
+        mesh = make_mesh(config["devices"]["count"])
+        room = Room(workdir, pool, mesh, say)
+        school = School(room, folds)
+        bench: Bench = {}
+        models: Models = {}
+        reasons: dict[str, str] = {}
+        for seed in wanted.seeds:
+            for name, way, taught in _trained(school, wanted, seed, reasons):
+                robust = config["eval"]["robustness"] and name in _ends(wanted)
+                network = build_backbones(way.config, pool).network
+                blur = config["eval"]["blur"]
+                bench[name, seed] = judge(room, network, taught, blur, robust)
+                models[name, seed] = taught
+        rows = _rows(room, wanted, bench)
+        _write(home, room, config, wanted, rows, bench, models, reasons)
+        summary = _summary(school, config, rows, bench, reasons)
+        summary |= reports.costs(home, time.perf_counter() - began)
+        write_json(home.summary, summary | {"complete": True})
+    return rows
+
+
+def record_of(config: Config) -> dict[str, Any]:
+    """What a work folder belongs to: all but what may be added to it later."""
+    kept = copy.deepcopy(dict(config))
+    kept["protocol"] = {k: v for k, v in kept["protocol"].items() if k not in LATER}
+    return kept
+
+
+def _trained(
+    school: School, wanted: Plan, seed: int, reasons: dict[str, str]
+) -> Iterator[tuple[str, Way, Taught]]:
+    """Every network of one seed as it is trained; those that diverge are left out."""
+    main = wanted.ways[0]
+
+    def tried(name: str, teach: Callable[..., Taught], *told: Any) -> Taught | None:
+        try:
+            return teach(school, *told)
+        except Diverged as error:
+            school.room.say(f"{name} of seed {seed} failed: {error}")
+            reasons[f"{name}, seed {seed}"] = str(error)
+            return None
+
+    first = tried(SUPERVISED, supervised, main.config, seed)
+    if first is None:
+        return
+    yield SUPERVISED, main, first
+    for way in wanted.ways:
+        before = first
+        for number in range(1, wanted.stages + 1):
+            name = way.row(number, wanted.stages)
+            made = tried(name or way.name, stage, way, seed, number, before)
+            if made is None:
+                break
+            if name:
+                yield name, way, made
+            before = made
+    if wanted.ceiling:
+        best = tried(CEILING, ceiling, main.config, seed)
+        if best is not None:
+            yield CEILING, main, best
+
+
+def _ends(wanted: Plan) -> tuple[str, str]:
+    """Before and after: the models whose robustness is compared."""
+    return SUPERVISED, f"{MAIN}_{wanted.stages}"
+
+
+def _rows(room: Room, wanted: Plan, bench: Bench) -> list[tables.Row]:
+    labels = np.asarray(room.pool.test.labels)
+    tests = {
+        (name, seed): compare(one, bench[SUPERVISED, seed], labels)
+        for (name, seed), one in bench.items()
+        if name != SUPERVISED and (SUPERVISED, seed) in bench
+    }
+    return tables.rows_of(wanted.rows, wanted.seeds, bench, tests)
+
+
+def _write(
+    home: Workdir,
+    room: Room,
+    config: Config,
+    wanted: Plan,
+    rows: list[tables.Row],
+    bench: Bench,
+    models: Models,
+    reasons: Mapping[str, str],
+) -> None:
+    write_atomic(home.path / "table.csv", as_csv(rows).encode())
+    text = tables.as_markdown(rows, reasons)
+    write_atomic(home.path / "table.md", text.encode())
+    seed, (first, last) = wanted.seeds[0], _ends(wanted)
+    if (last, seed) in models:
+        data = models[last, seed].file.read_bytes()
+        write_atomic(home.path / "model.safetensors", data)
+    if not figures.available() or not rows:
+        return
+    figure.stages(home.figures / "stages.png", rows)
+    told = {
+        name: bench[name, seed]["robustness"]
+        for name in (first, last)
+        if "robustness" in bench.get((name, seed), {})
+    }
+    if told:
+        figure.curves(home.figures / "robustness.png", told)
+    shown = {
+        name: models[name, seed] for name in (first, last) if (name, seed) in models
+    }
+    pictures.attention(home.figures / "attention.png", room, config, shown)
+
+
+def _summary(
+    school: School,
+    config: Config,
+    rows: list[tables.Row],
+    bench: Bench,
+    reasons: Mapping[str, str],
+) -> dict[str, Any]:
+    room, folds = school
+    drawn = sorted((room.folder / "figures").glob("*.png"))
+    return {
+        "rows": rows,
+        "counts": counts(room.pool),
+        "labelled": len(folds.labelled),
+        "folds": [len(fold) for fold in folds.unlabelled],
+        "class_names": room.pool.class_names,
+        "parameters": _size(config, room),
+        "failed": reasons,
+        "protocol": config["protocol"],
+        "scores": {
+            f"{name}, seed {seed}": {
+                k: v for k, v in one.items() if k != "probabilities"
+            }
+            for (name, seed), one in bench.items()
+        },
+        "figures": [str(path.relative_to(room.folder)) for path in drawn],
+    }
+
+
+def _size(config: Config, room: Room) -> int:
+    """Parameters of the network that is judged."""
+    network = build_backbones(config, room.pool).network
+    return parameters(jax.eval_shape(network.init, jax.random.key(0)))

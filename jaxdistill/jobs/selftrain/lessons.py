@@ -1,0 +1,125 @@
+"""The lessons of self-training: labels alone, then stage after stage."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdistill.data.folds import Folds
+from jaxdistill.jobs.lessons.training import (
+    Config,
+    Lesson,
+    Room,
+    Taught,
+    begin_with,
+    facts_of,
+    taught,
+)
+from jaxdistill.jobs.selftrain.plan import (
+    CEILING,
+    SUPERVISED,
+    Plan,
+    Way,
+    digest_of_first,
+)
+from jaxdistill.jobs.settings import build_selftraining as build
+from jaxdistill.selfsupervised.course import Course
+from jaxdistill.selfsupervised.learning import Films, State, begin
+from jaxdistill.selfsupervised.pretext import UNKNOWN
+
+
+class School(NamedTuple):
+    """Where lessons are held, and who of the films has a label."""
+
+    room: Room
+    folds: Folds
+
+
+def check(folds: Folds, wanted: Plan) -> None:
+    """`InputError` for a training that has fewer films than its batches."""
+    for way in wanted.ways:
+        regime = build.build_regime(way.config, "first")
+        Course(len(folds.labelled), regime.batch, regime.epochs).require()
+        course_of(folds, way.config, 0, 1).require()
+
+
+def supervised(school: School, config: Config, seed: int) -> Taught:
+    """Stage 0: the labelled films alone."""
+    return _labelled(school, config, seed, SUPERVISED, school.folds.labelled)
+
+
+def ceiling(school: School, config: Config, seed: int) -> Taught:
+    """All training films with their labels."""
+    rows = np.arange(school.room.pool.train.size)
+    return _labelled(school, config, seed, CEILING, rows)
+
+
+def stage(school: School, way: Way, seed: int, number: int, before: Taught) -> Taught:
+    """The stage of a number from 1, from the network that the one before left."""
+    lesson = stage_lesson(school, way, seed, number, before)
+    facts = facts_of(way.config, school.room.pool)
+    return taught(school.room, way.config, lesson, facts)
+
+
+def stage_lesson(
+    school: School, way: Way, seed: int, number: int, before: Taught | None
+) -> Lesson:
+    """Folds up to a number without their labels, the labelled films behind them."""
+    pool, folds = school.room.pool, school.folds
+    pretext = build.build_stage(way.config, pool)
+    regime = build.build_regime(way.config, "stage")
+    passes = build.build_passes(way.config)
+    if passes.fixed:
+        regime = regime._replace(momentum=1.0)
+    free = np.concatenate(folds.unlabelled[:number])
+    rows = np.concatenate([free, folds.labelled])
+    labels = np.asarray(pool.train.labels)[rows]
+    labels[: len(free)] = UNKNOWN  # nothing can learn from what is not there
+    films = Films(pool.train.images[rows], jnp.asarray(labels))
+    course = course_of(folds, way.config, seed, number)
+    key = jax.random.fold_in(jax.random.key(seed), number)
+
+    def start() -> State:
+        """At stage 1 both networks are the student of stage 0."""
+        assert before is not None
+        fresh = pretext.init(key)
+        student = {**fresh, **before.student}
+        first = number == 1 or passes.fixed
+        teacher = student if first else {**fresh, **before.teacher}
+        if passes.restart:
+            student = pretext.init(jax.random.fold_in(key, 1))
+        return begin(pretext, regime, course, student, jax.tree.map(jnp.array, teacher))
+
+    name = f"seed{seed}_{way.name}{number}_{way.digest}"
+    return Lesson(name, pretext, regime, course, films, key, start)
+
+
+def course_of(folds: Folds, config: Config, seed: int, number: int) -> Course:
+    """The order of films in a stage, with its passes over labelled ones."""
+    regime, passes = build.build_regime(config, "stage"), build.build_passes(config)
+    free = sum(map(len, folds.unlabelled[:number]))
+    labelled = len(folds.labelled)
+    return Course(free, regime.batch, regime.epochs, seed, labelled, passes.every)
+
+
+def _labelled(
+    school: School, config: Config, seed: int, name: str, rows: Any
+) -> Taught:
+    pool = school.room.pool
+    pretext = build.build_first(config, pool)
+    regime = build.build_regime(config, "first")
+    course = Course(len(rows), regime.batch, regime.epochs, seed)
+    films = Films(pool.train.images[rows], pool.train.labels[rows])
+    key = jax.random.key(seed)
+
+    def start() -> State:
+        params = pretext.init(key)
+        if config["start"]:
+            params = begin_with(Path(config["start"]), params)
+        return begin(pretext, regime, course, params)
+
+    told = f"seed{seed}_{name}_{digest_of_first(config)}"
+    lesson = Lesson(told, pretext, regime, course, films, key, start)
+    return taught(school.room, config, lesson, facts_of(config, pool))

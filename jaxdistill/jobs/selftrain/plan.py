@@ -1,0 +1,95 @@
+"""What a self-training run comprises: ways through the stages, and who trains where.
+
+    supervised                    stage 0: the labelled films alone
+    stage_1 .. stage_T            fold after fold of films without labels
+    ABLATION, VARIANT             the last stage of another way, from the same stage 0
+    ceiling                       all training films with their labels
+
+A lesson's folder ends in a digest of all that decides its result, so that what is
+changed is trained anew and what is not is kept.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxdistill.jobs.settings.resolve import override, resolve
+from jaxdistill.jobs.settings.selftraining import ABLATIONS
+from jaxdistill.jobs.settings.varying import changed, require_fair, require_row
+from jaxdistill.ranges import words_of
+from jaxdistill.run.files import digest
+
+SUPERVISED, CEILING, MAIN = "supervised", "ceiling", "stage"
+ALIKE = ("evolve", "stage", "views")  # what ways may differ in
+FIRST_OF = ("data", "films", "backbone", "classes", "views", "first", "start")
+STAGE_OF = (*FIRST_OF, "head", "evolve", "stage")
+
+Config = Mapping[str, Any]
+
+
+class Way(NamedTuple):
+    """One way through the stages: its name, and its configuration."""
+
+    name: str
+    config: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides its stages, but the seed."""
+        return digest(_decisive(self.config, STAGE_OF))
+
+    def row(self, stage: int, last: int) -> str:
+        """What the table calls its network after a stage; '' for one it leaves out."""
+        if self.name == MAIN:
+            return f"{MAIN}_{stage}"
+        return self.name if stage == last else ""
+
+
+class Plan(NamedTuple):
+    """Seeds, stages and ways; the first way is the main one."""
+
+    seeds: tuple[int, ...]
+    stages: int
+    ways: tuple[Way, ...]
+    ceiling: bool
+
+    @property
+    def rows(self) -> list[str]:
+        """All names in the table's order."""
+        main = [f"{MAIN}_{stage}" for stage in range(1, self.stages + 1)]
+        others = [way.name for way in self.ways[1:]]
+        return [SUPERVISED, *main, *others, *([CEILING] if self.ceiling else [])]
+
+
+def plan(config: Config) -> Plan:
+    """The run that a configuration asks for; `InputError` for a wrong key."""
+    protocol = config["protocol"]
+    base = copy.deepcopy(dict(config))
+    base["protocol"]["variants"] = {}
+    made = {MAIN: base}
+    for name in words_of(protocol["ablations"]):
+        made[name] = resolve(override(base, ABLATIONS[name]))
+    taken = (*made, *ABLATIONS, SUPERVISED, CEILING)
+    for name, values in protocol["variants"].items():
+        said = f"protocol.variants.{name}"
+        require_row("protocol.variants", name, taken)
+        shared = tuple(key for key in config if key not in ALIKE)
+        require_fair(said, values, shared)
+        made[name] = changed(base, values, said)
+    return Plan(
+        tuple(dict.fromkeys(protocol["seeds"])),
+        config["films"]["folds"],
+        tuple(Way(name, made[name]) for name in made),
+        protocol["ceiling"],
+    )
+
+
+def digest_of_first(config: Config) -> str:
+    """Of all that decides a training on labels, but the seed."""
+    return digest(_decisive(config, FIRST_OF))
+
+
+def _decisive(config: Config, keys: tuple[str, ...]) -> dict[str, Any]:
+    kept = {key: config[key] for key in keys}
+    kept["steps_per_call"] = config["steps_per_call"]
+    return kept

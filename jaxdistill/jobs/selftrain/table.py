@@ -1,0 +1,75 @@
+"""The one table of a self-training run: scores to rows, rows to CSV and Markdown.
+
+Numbers are means and sample deviations over seeds, of the test films. The interval is
+DeLong's of one model, its ends averaged over seeds; a gain is over `supervised` of the
+same seed, with its standard error over seeds and the median of DeLong's paired p.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxdistill.evaluation.delong import Difference
+from jaxdistill.jobs.lessons.judging import BY_CLASS, SCALARS, Record
+from jaxdistill.jobs.selftrain.plan import SUPERVISED
+from jaxdistill.run.report import markdown, score_text
+from jaxdistill.run.rows import Row, gain, gain_text, spread
+
+METRICS = (*SCALARS, "calibration_error")
+Bench = Mapping[tuple[str, int], Record]  # by name and seed
+Tests = Mapping[tuple[str, int], Difference]
+
+
+def rows_of(names: Sequence[str], seeds: Sequence[int], bench: Bench, tests: Tests):
+    """A row for each training that has scores, in the order of the names."""
+    rows: list[Row] = []
+    for name in names:
+        here = {s: bench[name, s] for s in seeds if (name, s) in bench}
+        if not here:
+            continue
+        told = [one["test"] for one in here.values()]
+        row: Row = {"trained": name}
+        for metric in METRICS:
+            row[metric] = spread([one[metric] for one in told])
+        for metric in BY_CLASS:
+            row[metric] = np.mean([one[metric] for one in told], axis=0).tolist()
+        row["auc_interval"] = [
+            float(np.mean([one[end] for one in told]))
+            for end in ("auc_low", "auc_high")
+        ]
+        row["validation_auc"] = spread([one["val"]["auc"] for one in here.values()])
+        row["gain"] = _gain(name, here, bench)
+        ps = [tests[name, seed].p for seed in here if (name, seed) in tests]
+        row["p"] = float(np.median(ps)) if ps else None
+        rows.append(row)
+    return rows
+
+
+def _gain(name: str, here: Mapping[int, Record], bench: Bench) -> Any:
+    if name == SUPERVISED:
+        return None
+    gains = [
+        one["test"]["auc"] - bench[SUPERVISED, seed]["test"]["auc"]
+        for seed, one in here.items()
+        if (SUPERVISED, seed) in bench
+    ]
+    return gain(gains)
+
+
+def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
+    """AUC with its interval, the gain over labels alone, other scores; what failed."""
+    head = ["trained", "AUC", "95 % interval", "gain (standard error)", "p"]
+    cells = [[*head, "balanced accuracy", "calibration error"]]
+    for row in rows:
+        low, high = row["auc_interval"]
+        told = [score_text(row[name]) for name in ("balanced_accuracy", METRICS[-1])]
+        p = "–" if row["p"] is None else f"{row['p']:.2g}"
+        interval = f"{low:.3f} to {high:.3f}"
+        gained = gain_text(row["gain"])
+        cells.append(
+            [row["trained"], score_text(row["auc"]), interval, gained, p, *told]
+        )
+    lines = [markdown(cells)]
+    lines += [f"\n{at}: {reason}" for at, reason in reasons.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,23 @@
+"""A run's files and its data stay apart: pictures of a run are nobody's films."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxdistill.data.pool import located
+from jaxdistill.errors import InputError
+
+
+def require_outside(config: Mapping[str, Any], workdir: Path) -> None:
+    """`InputError` for a work folder within the folder of its own data."""
+    named = str(config["data"].get("path") or "")
+    if not named:
+        return
+    films = located(named, config["data"].get("root") or "")
+    inside = os.path.isdir(films)
+    if inside and workdir.resolve().is_relative_to(films.resolve()):
+        raise InputError(
+            f"--workdir={workdir} lies within data.path={named}, so that its pictures "
+            "would count as data: choose a folder outside of the data"
+        )

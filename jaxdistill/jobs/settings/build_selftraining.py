@@ -1,0 +1,43 @@
+"""A configuration of self-training to calls of the library."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
+from jaxdistill.jobs.settings.selftraining import Stage
+from jaxdistill.networks.heads import dino_head
+from jaxdistill.selfsupervised.descent import Regime
+from jaxdistill.selfsupervised.pretext import Pretext
+from jaxdistill.selfsupervised.selfevolving import selfevolving
+from jaxdistill.selfsupervised.supervised import supervised
+from jaxdistill.types import Pool
+
+Config = Mapping[str, Any]
+
+
+def build_first(config: Config, pool: Pool) -> Pretext:
+    """Training on labels, as the first stage does."""
+    built = build_backbones(config, pool)
+    views = build_views(config["views"], built, pool)
+    return supervised(built.backbone, built.classes, views.first, pool.standard)
+
+
+def build_stage(config: Config, pool: Pool) -> Pretext:
+    """Training with labels and without, as all later stages do."""
+    built = build_backbones(config, pool)
+    views = build_views(config["views"], built, pool)
+    head = dino_head(built.backbone.width, **config["head"])
+    told = config["evolve"]
+    return selfevolving(
+        built.backbone, head, built.classes, views, pool.standard, **told
+    )
+
+
+def build_regime(config: Config, section: str) -> Regime:
+    """How long and how fast: `config.first` or `config.stage`."""
+    return Regime(**{key: config[section][key] for key in Regime._fields})
+
+
+def build_passes(config: Config) -> Stage:
+    """What a stage does beside its regime."""
+    return Stage(**{key: config["stage"][key] for key in Stage._fields})

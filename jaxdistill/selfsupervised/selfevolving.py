@@ -1,0 +1,112 @@
+"""A model that improves itself on films without labels: DISTL (Park et al. 2022).
+
+arXiv:2202.06431, Nature Communications 13:3848. With c the logits of classes, z those
+of DINO's prototypes, the film itself x and a noisy view g of it,
+
+    L  = lambda L_dino + (1 - lambda) alpha CE(c_s(g), softmax(c_t(x)))
+    L' = lambda L_dino + (1 - lambda) CE(c_s(g), y)      in a pass over labelled films
+    alpha(e) = ramp (e + 1) / E,   e the epoch from 0,   ramp 2
+
+The teacher sees the film, the student a noisy view, and is told softly. For DINO's part
+the film itself is the first large view. Passes keep the student from straying: in them
+the centre moves and the teacher does not.
+
+With two classes CE is the binary cross-entropy of the authors' one logit. More than two
+are derived here.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdistill.engine.losses import soft_cross_entropy
+from jaxdistill.ranges import Decay, Range, Weight
+from jaxdistill.selfsupervised.dino import (
+    LAST,
+    answers,
+    dino_loss,
+    no_centre,
+    recentre,
+    told,
+)
+from jaxdistill.selfsupervised.pretext import (
+    UNKNOWN,
+    Heat,
+    Now,
+    Pretext,
+    features,
+    image_keys,
+    init_parts,
+)
+from jaxdistill.selfsupervised.viewing import Views, show, show_large, show_small
+from jaxdistill.settings import declared
+from jaxdistill.types import Backbone, Head, Scalar, Standard
+
+
+def ramp_at(now: Now, ramp: float) -> Float[Array, ""]:
+    """alpha: how much pseudo-labels count in this epoch; labels count 1 in a pass."""
+    risen = ramp * (now.epoch + 1) / now.epochs
+    return jnp.where(now.correcting, 1.0, risen)
+
+
+def told_by(
+    teacher: Float[Array, "n c"], labels: Array, now: Now
+) -> Float[Array, "n c"]:
+    """What the student is to say: the teacher's softmax, or the labels in a pass."""
+    said = jax.lax.stop_gradient(jax.nn.softmax(teacher))
+    known = jax.nn.one_hot(labels, teacher.shape[-1], dtype=said.dtype)
+    return jnp.where(now.correcting & (labels != UNKNOWN)[:, None], known, said)
+
+
+@declared("evolve")
+def selfevolving(
+    backbone: Backbone,
+    head: Head,
+    classes: Head,
+    views: Views,
+    standard: Standard,
+    *,
+    ssl: Annotated[float, Range(0, 1), "lambda, the share of DINO's loss"] = 0.5,
+    ramp: Annotated[Weight, "weight of pseudo-labels in the last epoch"] = 2.0,
+    original: Annotated[
+        bool, "the teacher labels the film itself; else a noisy view"
+    ] = True,
+    teacher_heat: Annotated[Heat, "temperature of the teacher's softmax"] = 0.04,
+    student_heat: Annotated[Heat, "temperature of the student's"] = 0.1,
+    centre: Annotated[Decay, "momentum of the centre"] = 0.9,
+) -> Pretext:
+    """One stage of self-evolving training, of two classes or more."""
+
+    def loss(params, target, memory, batch, key, now, axis):
+        k_large, k_small, k_drop = jax.random.split(key, 3)
+        large = show_large(batch, k_large, views)
+        if original:
+            film = show(batch, k_large, views.whole)
+            large = jnp.concatenate([film, large[1:]])
+        keys = image_keys(k_drop, batch, 2 + views.locals)
+        seen_t = features(backbone, target, large, standard)
+        seen_s = features(backbone, params, large, standard, keys[:2])
+        said = classes.apply(target["classes"], seen_t[0])
+        heard = classes.apply(params["classes"], seen_s[1])
+        labelled = soft_cross_entropy(heard, told_by(said, batch.labels, now))
+        value = (1 - ssl) * ramp_at(now, ramp) * labelled
+        metrics: dict[str, Scalar] = {"labels": labelled}
+        if not ssl:
+            return value, (metrics, memory)
+        if views.locals:
+            small = show_small(batch, k_small, views)
+            parts = [seen_s, features(backbone, params, small, standard, keys[2:])]
+            seen_s = jnp.concatenate(parts)
+        teacher = jax.lax.stop_gradient(answers(head, target, seen_t))
+        heats = {"teacher_heat": teacher_heat, "student_heat": student_heat}
+        views_agree = dino_loss(
+            teacher, answers(head, params, seen_s), memory.mean, **heats
+        )
+        after = recentre(memory, teacher, centre, heat=teacher_heat, axis=axis)
+        metrics |= {"dino": views_agree, **told(after)}
+        return value + ssl * views_agree, (metrics, after)
+
+    init = init_parts({"trunk": backbone, "dino": head, "classes": classes})
+    return Pretext(init, loss, no_centre(head.width), follows=True, late=LAST)

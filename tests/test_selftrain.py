@@ -1,0 +1,183 @@
+"""The selftrain job: stages, ablations, resuming, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxdistill.cli.main import main
+from jaxdistill.data.film_phantom import phantom
+from jaxdistill.data.folds import divide
+from jaxdistill.errors import InputError
+from jaxdistill.jobs.lessons.training import FILE, Room
+from jaxdistill.jobs.selftrain import job
+from jaxdistill.jobs.selftrain.lessons import School, stage_lesson
+from jaxdistill.jobs.selftrain.plan import plan
+from jaxdistill.jobs.settings.resolve import resolve
+from jaxdistill.run.weights_file import read_weights
+
+TINY = {
+    "job": "selftrain",
+    "data": {"size": 16, "train": 160, "val": 160, "test": 160},
+    "films": {"labelled": 0.3, "folds": 2},
+    "backbone": {"patch": 8, "width": 16, "depth": 1, "heads": 2},
+    "head": {"outputs": 16, "hidden": 8, "bottleneck": 8},
+    "classes": {"hidden": 8},
+    "views": {"locals": 1},
+    "first": {"epochs": 2},
+    "stage": {"epochs": 1, "every": 3},
+    "protocol": {"seeds": (0,), "ceiling": False},
+    "eval": {"robustness": False, "maps": 1},
+    "steps_per_call": 1,
+    "checkpoint_every": 2,
+}
+
+
+def config(**changes):
+    made = json.loads(json.dumps(TINY))
+    for key, values in changes.items():
+        made[key] = (
+            {**made.get(key, {}), **values} if isinstance(values, dict) else values
+        )
+    return made
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("selftrain")
+    rows = job.run(config(), folder, say=lambda text: None)
+    return folder, rows
+
+
+def test_the_table_holds_every_stage_beside_labels_alone(finished):
+    folder, rows = finished
+    assert [row["trained"] for row in rows] == ["supervised", "stage_1", "stage_2"]
+    for row in rows:
+        low, high = row["auc_interval"]
+        assert low <= row["auc"]["mean"] <= high
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["complete"] is True
+    assert summary["labelled"] + sum(summary["folds"]) == 160
+    for name in ("table.csv", "model.safetensors", "figures/stages.png"):
+        assert (folder / name).stat().st_size > 0
+
+
+def test_a_second_call_trains_nothing_and_an_ablation_that_is_added_itself_alone(
+    finished,
+):
+    folder, rows = finished
+    said = []
+    more = config(protocol={"ablations": "selftrain_only"})
+    again = job.run(more, folder, said.append)
+    trained = [line for line in said if line.endswith("steps")]
+    assert len(trained) == 2
+    assert all("selftrain_only" in line for line in trained)
+    assert [row for row in again if row["trained"] != "selftrain_only"] == rows
+
+
+def test_the_first_stage_begins_as_the_student_of_labels_alone(finished):
+    """A stage whose rate is nothing ends where it began."""
+    folder, _ = finished
+    still = config(
+        stage={"lr": 1e-30, "lr_last": 0.0, "weight_decay": 0.0},
+        protocol={"variants": {}},
+    )
+    still["stage"]["weight_decay_last"] = 0.0
+    job.run(still, folder.parent / "still", say=lambda text: None)
+    lessons = {
+        p.name.split("_")[1]: p for p in (folder.parent / "still/lessons").iterdir()
+    }
+    first, _ = read_weights(lessons["supervised"] / FILE)
+    last, _ = read_weights(lessons["stage1"] / FILE)
+    for name in first:
+        if not name.startswith("teacher."):
+            np.testing.assert_allclose(first[name], last[name], atol=1e-6)
+            np.testing.assert_allclose(
+                last[name.replace("student.", "teacher.")], first[name], atol=1e-6
+            )
+
+
+def test_a_killed_run_ends_as_one_that_was_left_alone(finished, tmp_path):
+    """kill -9 in the middle of a stage, and in the middle of a pass."""
+    folder, _ = finished
+    script = (
+        "import json, os, sys\n"
+        "from jaxdistill.jobs.selftrain import job\n"
+        "from jaxdistill.run import checkpoint\n"
+        "save, left = checkpoint.Checkpoints.save, [int(sys.argv[3])]\n"
+        "def dying(self, *rest):\n"
+        "    save(self, *rest)\n"
+        "    left[0] -= 1\n"
+        "    if not left[0]:\n"
+        "        self.wait()\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "checkpoint.Checkpoints.save = dying\n"
+        "job.run(json.loads(sys.argv[1]), __import__('pathlib').Path(sys.argv[2]))\n"
+    )
+    told = json.dumps(config())
+    for saves in (5,):
+        made = subprocess.run(
+            [sys.executable, "-c", script, told, str(tmp_path), str(saves)],
+            capture_output=True,
+            text=True,
+        )
+        assert made.returncode == -9, made.stderr
+    job.run(config(), tmp_path, say=lambda text: None)
+    for file in sorted((folder / "lessons").glob(f"*/{FILE}")):
+        mine = tmp_path / "lessons" / file.parent.name / FILE
+        if "selftrain_only" not in file.parent.name:
+            assert mine.read_bytes() == file.read_bytes(), file.parent.name
+
+
+def test_labels_of_folds_are_hidden_from_training(tmp_path):
+    pool = phantom(16, train=160, val=160, test=160)
+    folds = divide(pool, labelled=0.3, folds=2)
+    wanted = plan(resolve(config()))
+    school = School(Room(tmp_path, pool, None, print), folds)
+    made = stage_lesson(school, wanted.ways[0], 0, 2, None)
+    hidden = len(np.concatenate(folds.unlabelled))
+    labels = np.asarray(made.films.labels)
+    assert (labels[:hidden] == -1).all()
+    np.testing.assert_array_equal(
+        labels[hidden:], np.asarray(pool.train.labels)[folds.labelled]
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--config.films.labelled=0.001"], "films.labelled=0.001"),
+        (["--config.films.folds=3000"], "films.folds=3000"),
+        (["--config.backbone.patch=7"], "backbone.patch=7 must divide"),
+        (["--config.views.size=64"], "views.size=64"),
+        (["--config.views.local=20"], "views.local=20"),
+        (["--config.stage.batch=4000"], "fewer than a batch of 4000"),
+        (["--config.data.zca=true"], "data.zca=true"),
+        (["--config.start=none.safetensors"], "none.safetensors"),
+        (["--config.protocol.ablations=ssl"], "protocol.ablations='ssl'"),
+        (["--config.evolve.ssl=1.5"], "evolve.ssl=1.5"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(flags, told, tmp_path, capsys):
+    base = [
+        "selftrain",
+        "--config=quickstart_selftrain:smoke",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.data.size=16",
+        "--config.data.train=160",
+        "--config.first.batch=8",
+        "--config.stage.batch=8",
+    ]
+    assert main([*base, *flags]) == 2
+    error = capsys.readouterr().err
+    assert told in error, error
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+
+
+def test_a_variant_may_not_have_other_data():
+    wanted = config(protocol={"variants": {"more": {"films": {"labelled": 0.5}}}})
+    with pytest.raises(InputError, match=r"protocol\.variants\.more\.films\.labelled"):
+        plan(resolve(wanted))
