@@ -202,7 +202,7 @@ CALLS: list[tuple[Callable, str]] = [
     (lambda: data.phantom(train=0), "data.train=0"),
     (lambda: data.folder("/nowhere"), "/nowhere does not exist"),
     (lambda: data.folder("a\0b"), "does not exist"),
-    (lambda: data.folder("~no_such_user/x"), "names the home of nobody"),
+    (lambda: data.folder("~no_such_user/x"), "home is not known"),
     (lambda: data.folder(""), "data.path='' must be given"),
     (lambda: data.medmnist("chestmnist"), "several labels at once"),
     (lambda: data.medmnist("pathmnist", size=30), "data.size=30"),

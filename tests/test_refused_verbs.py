@@ -75,7 +75,7 @@ VERBS = [  # arguments, and what the refusal tells
     (["distill", QUICK, RUN, "--config.data.name=folder"], "data.path='' must be"),
     (
         ["distill", TINY, RUN, "--config.data.path=~no_such_user/x"],
-        "the home of nobody",
+        "home is not known",
     ),
     (["distill", TINY, RUN, "--config.data.path=" + "x" * 600], "does not exist"),
     (["distill", TINY, RUN, "--config.data.path=/dev/zero"], "neither a folder nor"),

@@ -33,6 +33,7 @@ from jaxdistill.selfsupervised import (
     learn,
 )
 from jaxdistill.selfsupervised.mae import mae
+from jaxdistill.selfsupervised.pretext import Batch
 from jaxdistill.selfsupervised.viewing import Viewing, viewing
 
 STEPS = 3
@@ -111,6 +112,22 @@ def test_short_floats_give_long_losses(name):
     )
     floats = [after.params, after.memory, told]
     assert {leaf.dtype for leaf in jax.tree.leaves(floats)} == {jnp.dtype("float32")}
+
+
+def test_dino_does_without_small_views():
+    made = build_pretext(
+        "dino",
+        transformer(),
+        build_parts(RECIPES["dino"].parts, transformer(), 1, **PARTS["dino"]),
+        views("dino", local=0),
+        STANDARD,
+    )
+    batch = Batch(films().images[:4], films().labels[:4], jnp.arange(4))
+    now = course().now(jnp.asarray(0))
+    loss = functools.partial(made.loss, key=KEY, now=now, axis=None)
+    shapes = jax.eval_shape(made.init, KEY)
+    value, _ = jax.eval_shape(loss, shapes, shapes, made.memory, batch)
+    assert value.shape == ()
 
 
 def test_two_runs_of_one_pretext_share_no_array():

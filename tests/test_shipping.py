@@ -26,6 +26,7 @@ from jaxdistill.jobs.settings import build
 from jaxdistill.jobs.ship.compress import to_bytes
 from jaxdistill.jobs.ship.regenerate import load_parcel, made_here
 from jaxdistill.networks import convnet
+from jaxdistill.run.files import write_json
 from jaxdistill.sharing import shipping
 from jaxdistill.sharing.packing import pack, to_float, unpack
 from jaxdistill.sharing.shipping import Net, Parcel, from_arrays, to_arrays
@@ -348,16 +349,16 @@ def test_runs_that_make_no_one_network_are_refused(tmp_path, capsys):
     def refused_with(key, value, section="soft_label"):
         changed = json.loads(json.dumps(record))
         changed["config"][section][key] = value
-        (workdir / "config.json").write_text(json.dumps(changed))
+        write_json(workdir / "config.json", changed)
         return refusal(capsys, *command)
 
     told = refused_with("start", "random")
     assert "method=soft_label and soft_label.start=random" in told
     assert "needs soft_label from a fixed start" in told
     assert "data.zca=True" in refused_with("zca", True, "data")
-    (workdir / "config.json").write_text(json.dumps(record))
+    write_json(workdir / "config.json", record)
     summary = tiny.summary(workdir) | {"complete": False}
-    (workdir / "summary.json").write_text(json.dumps(summary))
+    write_json(workdir / "summary.json", summary)
     assert "holds no finished distillation" in refusal(capsys, *command)
     (workdir / "summary.json").unlink()
     assert "holds no summary.json" in refusal(capsys, *command)

@@ -17,8 +17,8 @@ from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.cli.streams import allow_many_files, be_tolerant, quiet_readers
 from jaxdistill.errors import Diverged, InputError, Stopped
 from jaxdistill.run.environment import require_sound_jaxlib
-from jaxdistill.run.files import explain_os_errors
 from jaxdistill.run.places import absolute, place
+from jaxdistill.run.troubles import explain_os_errors
 
 HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to share.
 
@@ -197,14 +197,15 @@ def _experts(config: dict[str, Any], flags: Any) -> int:
     from jaxdistill.jobs.distil import distilling
     from jaxdistill.jobs.distil.expert_store import require_teaching
     from jaxdistill.jobs.judging.evaluating import record_of
-    from jaxdistill.jobs.settings.resolve import free
+    from jaxdistill.jobs.settings.resolve import free, usual
     from jaxdistill.run.report import survey_table
     from jaxdistill.run.workdir import open_workdir
 
     workdir = _workdir(flags)
     parts = distilling.prepare(config, workdir, None)
     require_teaching(config["experts"], parts.loop)
-    with open_workdir(workdir, record_of(config), free(), inputs=parts.inputs) as home:
+    record, was = record_of(config), usual(config)
+    with open_workdir(workdir, record, free(), usual=was, inputs=parts.inputs) as home:
         for note in home.notes:
             print(f"note: {note}")
         experts = distilling.teach(parts, workdir / "experts")

@@ -1,9 +1,11 @@
 """`jaxdistill selftrain`: a model that improves itself on films without labels."""
 
 from jaxdistill.cli.arguments import chosen, parse
+from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.errors import InputError
-from jaxdistill.foreign.files import expanded
+from jaxdistill.run.files import read_record
+from jaxdistill.run.places import place
 
 VERBS = ("selftrain",)
 HEAD = """jaxdistill selftrain: Train on a few labelled films, then improve in stages on
@@ -27,11 +29,12 @@ def main(verb: str, argv: list[str]) -> int:
 
     if not flags.workdir:
         raise InputError("--workdir is missing: name a folder for the run")
-    workdir = expanded(flags.workdir)
+    workdir = place(flags.workdir)
     job.run(config, workdir)
     print(f"\n{(workdir / 'table.md').read_text()}")
     drawn = [f"figures/{p.name}" for p in sorted((workdir / "figures").glob("*.png"))]
     for file in (*drawn, *FILES):
         if (workdir / file).exists():
             print(workdir / file)
-    return 0
+    failed = read_record(workdir / "summary.json", "failed")["failed"]
+    return told_failures("training", len(failed))

@@ -18,7 +18,8 @@ def expanded(path: str | os.PathLike) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise InputError(
-            f"{shown(path)} names the home of nobody: write the whole path"
+            f"{shown(path)} begins with a user whose home is not known: write the "
+            "whole path"
         ) from error
 
 

@@ -17,9 +17,9 @@ from jaxtyping import PyTree
 
 from jaxdistill.errors import Damaged, InputError
 from jaxdistill.run import snapshots
-from jaxdistill.run.files import explain_os_errors
 from jaxdistill.run.kept import note, set_aside
 from jaxdistill.run.seals import ARRAYS, SHA256, of_arrays, sealed
+from jaxdistill.run.troubles import explain_os_errors
 
 
 class Checkpoints:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxdistill.errors import Damaged
-from jaxdistill.run.files import explain_os_errors
+from jaxdistill.run.troubles import explain_os_errors
 
 T = TypeVar("T")
 

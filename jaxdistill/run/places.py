@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from jaxdistill.errors import InputError
-from jaxdistill.run.files import trouble_of
+from jaxdistill.run.troubles import trouble_of
 
 # Checkpoints go through libraries that see a pattern, a separator or a scheme in these,
 # and then write where they do not read, or out of the folder. The first folder of a

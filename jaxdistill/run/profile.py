@@ -6,7 +6,7 @@ import jax
 from jaxtyping import PyTree
 
 from jaxdistill.errors import InputError
-from jaxdistill.run.files import explain_os_errors
+from jaxdistill.run.troubles import explain_os_errors
 
 
 def parse_steps(text: str) -> range:

@@ -15,9 +15,9 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from jaxtyping import PyTree
 
 from jaxdistill.errors import Damaged, InputError, Trouble
-from jaxdistill.run.files import trouble_of
 from jaxdistill.run.kept import set_aside
 from jaxdistill.run.seals import ARRAYS, of_array, unsealed
+from jaxdistill.run.troubles import trouble_of
 
 # The config key that most likely moved, by the name of a leaf and the differing axis.
 _KEYS = {

@@ -18,8 +18,9 @@ from jaxtyping import PyTree
 from jaxdistill import foreign
 from jaxdistill.errors import Damaged, InputError
 from jaxdistill.foreign.files import expanded
-from jaxdistill.run.files import explain_reading, write_atomic
+from jaxdistill.run.files import write_atomic
 from jaxdistill.run.seals import SHA256, of_arrays, sealed
+from jaxdistill.run.troubles import explain_reading
 
 MARK = "jaxdistill"
 

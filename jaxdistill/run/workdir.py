@@ -11,15 +11,10 @@ from typing import Any, BinaryIO
 
 from jaxdistill.errors import Damaged, InputError, Trouble
 from jaxdistill.run.environment import device_name, git_commit, versions
-from jaxdistill.run.files import (
-    explain_os_errors,
-    plain,
-    read_record,
-    remove_leftovers,
-    write_json,
-)
+from jaxdistill.run.files import plain, read_record, remove_leftovers, write_json
 from jaxdistill.run.kept import note, set_aside, usable
 from jaxdistill.run.places import place
+from jaxdistill.run.troubles import explain_os_errors
 
 SHOWN = 6  # differing keys that a refusal spells out
 RECORD, COPY = "config.json", ".config.json"
@@ -241,8 +236,9 @@ def _write_record(
     }
     notes: tuple[str, ...] = ()
     if before := record_at(path):
-        was = {**usual, **flatten(before["config"])}
-        changed = _differences(was, flatten(now["config"]))
+        known = flatten(now["config"])
+        stood = {key: value for key, value in usual.items() if key in known}
+        changed = _differences({**stood, **flatten(before["config"])}, known)
         _refuse_changed(path, changed, volatile, said)
         if now["inputs"] and not require_inputs(path, before, now["inputs"], said):
             notes = (

@@ -11,10 +11,11 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from jaxdistill.errors import InputError
-from jaxdistill.run.files import explain_os_errors, plain, read_bytes, write_atomic
+from jaxdistill.run.files import plain, read_bytes, write_atomic
 from jaxdistill.run.kept import note
 from jaxdistill.run.report import human_seconds
 from jaxdistill.run.seals import sealed_line, unsealed_line
+from jaxdistill.run.troubles import explain_os_errors
 
 
 class MetricsWriter:

@@ -100,14 +100,13 @@ def dino(
         del now
         k_large, k_small, k_drop = jax.random.split(key, 3)
         large = show_large(batch, k_large, views)
-        small = show_small(batch, k_small, views)
-        keys = image_keys(k_drop, batch, len(large) + len(small))
+        keys = image_keys(k_drop, batch, 2 + views.locals)
         seen = features(backbone, target, large, standard)
         teacher = jax.lax.stop_gradient(answers(head, target, seen))
-        parts = [
-            features(backbone, params, large, standard, keys[: len(large)]),
-            features(backbone, params, small, standard, keys[len(large) :]),
-        ]
+        parts = [features(backbone, params, large, standard, keys[:2])]
+        if views.locals:
+            small = show_small(batch, k_small, views)
+            parts.append(features(backbone, params, small, standard, keys[2:]))
         student = answers(head, params, jnp.concatenate(parts))
         heats = {"teacher_heat": teacher_heat, "student_heat": student_heat}
         value = dino_loss(teacher, student, memory.mean, **heats)

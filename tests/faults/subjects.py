@@ -115,6 +115,14 @@ def of_segmentation(folder: Path) -> Any:
     return {"scores": told["scores"], "networks": names}
 
 
+def of_stages(folder: Path) -> Any:
+    """Scores by stage and the bytes of every network."""
+    told = json.loads((folder / "run" / "summary.json").read_text())
+    files = (folder / "run").glob("lessons/*/*.safetensors")
+    names = {f.parent.name: _digest(f.read_bytes()) for f in files}
+    return {"scores": told["scores"], "networks": names}
+
+
 def of_masks(folder: Path) -> Any:
     """The masks of volumes."""
     import nibabel
@@ -162,6 +170,10 @@ def _segment(folder: Path) -> list[str]:
     return tiny.command("segment", folder / "run", config=tiny_segment.__file__)
 
 
+def _selftrain(folder: Path) -> list[str]:
+    return tiny.command("selftrain", folder / "run", config=HERE / "selftraining.py")
+
+
 def _predict(folder: Path) -> list[str]:
     model, scan = folder / "from" / "student.safetensors", folder / "scan.nii.gz"
     return ["segment-predict", str(model), str(scan), f"--out={folder / 'run'}"]
@@ -182,6 +194,7 @@ SUBJECTS = {
         Subject("compress", _compress, of_parcel, ("net.npz",), needs="shipped"),
         Subject("regenerate", _regenerate, of_weights, ("weights.npz",), "compress"),
         Subject("segment", _segment, of_segmentation),
+        Subject("selftrain", _selftrain, of_stages),
         Subject("segment-predict", _predict, of_masks, ("scan.nii.gz",), "segment"),
     )
 }

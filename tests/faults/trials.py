@@ -51,6 +51,7 @@ class World:
         self.home, self.log = home, home / "log"
         self.here = home / "here"  # all runs have one path, which some record
         self.made: dict[str, Any] = {}
+        shutil.rmtree(self.here, ignore_errors=True)  # of a campaign that was stopped
         if not (home / "data").exists():
             tiny.write_images(home / "data" / "tiny")
         os.environ["JAXDISTILL_DATA"] = str(home / "data")

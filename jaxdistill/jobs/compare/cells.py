@@ -30,10 +30,11 @@ from jaxdistill.jobs.distil.distilling import (
     teach,
 )
 from jaxdistill.jobs.distil.recovery import finished
-from jaxdistill.jobs.settings.resolve import free
-from jaxdistill.run.files import explain_os_errors, plain, read_record, write_json
+from jaxdistill.jobs.settings.resolve import free, usual
+from jaxdistill.run.files import plain, read_record, write_json
 from jaxdistill.run.kept import note, set_aside, usable
 from jaxdistill.run.places import place
+from jaxdistill.run.troubles import explain_os_errors
 from jaxdistill.run.workdir import RECORD, flatten, record_at
 from jaxdistill.types import Learner, Method
 
@@ -183,7 +184,8 @@ def _known(cell: Cell, folder: Path) -> dict[str, Any] | None:
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The keys that differ and change a result."""
-    old, new = flatten(before), flatten(now)
+    new, stood = flatten(now), usual(now)
+    old = {k: v for k, v in stood.items() if k in new} | flatten(before)
     keys = [key for key in dict.fromkeys([*old, *new]) if key not in free()]
     return [key for key in keys if old.get(key) != new.get(key)]
 

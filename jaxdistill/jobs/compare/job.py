@@ -37,7 +37,7 @@ from jaxdistill.jobs.judging.evaluating import record_of
 from jaxdistill.jobs.judging.sets import Knowledge, distilled, everything
 from jaxdistill.jobs.judging.synthetic import load_synthetic
 from jaxdistill.jobs.settings.build import more_networks
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.run import figures
 from jaxdistill.run.files import read_record, write_atomic, write_json
 from jaxdistill.run.places import place
@@ -61,7 +61,8 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Rows
     wanted = plan(config)
     base = prepare({**config, "ipc": max(wanted.ipcs)}, workdir, None)
     cells = [check(c, workdir / "cells" / c.name, base) for c in wanted.cells]
-    with open_workdir(workdir, record_of(config), free(), inputs=base.inputs) as home:
+    record, was = record_of(config), usual(config)
+    with open_workdir(workdir, record, free(), usual=was, inputs=base.inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         ran = [distil(c, _way(c, base, wanted, home), say) for c in cells]

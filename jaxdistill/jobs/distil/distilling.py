@@ -25,7 +25,7 @@ from jaxdistill.jobs.judging.judge import Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
 from jaxdistill.jobs.settings import build
 from jaxdistill.jobs.settings.apart import require_outside
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.run import figures
 from jaxdistill.run.files import write_json
 from jaxdistill.run.limits import Limit
@@ -165,7 +165,8 @@ def complete(
     parts, start = prepared
     config = parts.config
     where, record = parts.loop.folder, record_of(config)
-    with open_workdir(where, record, free(), inputs=parts.inputs) as home:
+    was = usual(config)
+    with open_workdir(where, record, free(), usual=was, inputs=parts.inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         if (told := finished(home.path)) is not None:

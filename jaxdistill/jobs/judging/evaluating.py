@@ -14,7 +14,7 @@ from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.judge import Judge, cross_architecture, final_scores
 from jaxdistill.jobs.judging.sets import candidates
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
-from jaxdistill.jobs.settings.resolve import free
+from jaxdistill.jobs.settings.resolve import free, usual
 from jaxdistill.run import figures
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.report import ROWS, costs
@@ -42,7 +42,8 @@ def run(
     named = {"synthetic": str(expanded(file).absolute())}
     record = record_of(judge.config) | named
     inputs = {**(inputs or prints(judge.pool)), "synthetic_file": of_file(file)}
-    with open_workdir(workdir, record, free(), inputs=inputs) as home:
+    was = usual(judge.config)
+    with open_workdir(workdir, record, free(), usual=was, inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         if home.finished:

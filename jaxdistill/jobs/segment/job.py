@@ -36,7 +36,7 @@ from jaxdistill.jobs.segment.models import load_model, save_program
 from jaxdistill.jobs.segment.plan import Plan, Pupil, of_teacher, plan
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.apart import require_outside
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
 from jaxdistill.run.files import digest, read_record, write_atomic, write_json
@@ -64,7 +64,8 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     shape = frame(pool.cases, _stride(config, wanted))
     room = Room(workdir, pool, shape, make_mesh(config["devices"]["count"]), say)
     record, inputs = record_of(config), site_prints(pool)
-    with open_workdir(workdir, record, free(config), inputs=inputs) as home:
+    was = usual(config)
+    with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in (*home.notes, *pool.skipped):
             say(f"note: {note}")
         reasons: dict[str, str] = {}

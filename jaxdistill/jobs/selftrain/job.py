@@ -37,7 +37,7 @@ from jaxdistill.jobs.selftrain.plan import CEILING, MAIN, SUPERVISED, Plan, Way,
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_films
 from jaxdistill.jobs.settings.build_selftraining import build_stage
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
@@ -66,7 +66,8 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         build_stage(way.config, pool)  # refuses what does not fit together
     check(folds, wanted)
     record, inputs = record_of(config), prints(pool)
-    with open_workdir(workdir, record, free(config), inputs=inputs) as home:
+    was = usual(config)
+    with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])

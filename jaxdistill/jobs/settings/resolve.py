@@ -16,6 +16,7 @@ from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.jobs.settings.roots import METHOD, distils, root_of
 from jaxdistill.ranges import OneOf
+from jaxdistill.run.files import plain
 from jaxdistill.settings import Chosen, Section, Setting, require_settings, section_of
 
 Changes = Mapping[str, Any]
@@ -78,6 +79,15 @@ def free(changes: Changes | None = None) -> tuple[str, ...]:
     """What a resumed run may change, by dotted key: none of it changes a result."""
     full = fill(changes or {})
     return tuple(key for key, setting, _ in leaves(schema(full), full) if setting.free)
+
+
+def usual(changes: Changes) -> Full:
+    """The usual value of every setting, by dotted key, as a record tells it.
+
+    Records that were made before a setting existed stand for these.
+    """
+    full = fill(changes)
+    return {key: plain(one.usual) for key, one, _ in leaves(schema(full), full)}
 
 
 def _require_method(changes: Changes) -> None:

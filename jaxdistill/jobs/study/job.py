@@ -17,7 +17,7 @@ from jaxdistill.engine.mesh import split_cpu
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.compare import job as comparing
 from jaxdistill.jobs.judging.evaluating import record_of
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.jobs.study.figure import relation_figure
 from jaxdistill.jobs.study.points import (
     Finding,
@@ -30,16 +30,11 @@ from jaxdistill.jobs.study.points import (
 from jaxdistill.jobs.study.report import as_csv, report
 from jaxdistill.jobs.study.sets import sets_of
 from jaxdistill.run import figures
-from jaxdistill.run.files import (
-    explain_os_errors,
-    plain,
-    read_record,
-    write_atomic,
-    write_json,
-)
+from jaxdistill.run.files import plain, read_record, write_atomic, write_json
 from jaxdistill.run.kept import usable
 from jaxdistill.run.places import place
 from jaxdistill.run.report import costs
+from jaxdistill.run.troubles import explain_os_errors
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 Study = dict[str, Any]
@@ -60,7 +55,7 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
     wanted = sets_of(config)
     split_cpu(config["devices"]["cpu"])
     record = record_of(config)
-    with open_workdir(workdir, record, free()) as home:
+    with open_workdir(workdir, record, free(), usual=usual(config)) as home:
         for note in home.notes:
             say(f"note: {note}")
         told = {
