@@ -93,7 +93,7 @@ def _require_labels(split: Split, classes: int, by: str, said: str) -> None:
     if labels.min() < 0 or labels.max() >= classes:
         raise InputError(
             f"{by} tells {classes} classes apart, but {said} has labels from "
-            f"{labels.min()} to {labels.max()}: evaluate it on the data it was "
+            f"{labels.min()} up to {labels.max()}: evaluate it on the data it was "
             "distilled from"
         )
 

@@ -27,8 +27,8 @@ def read_tensors(
         header = int.from_bytes(file.read(8), "little")
     if header > min(size, MOST_HEADER) or size > MOST_BYTES:
         raise Damaged(
-            f"{said} is truncated or damaged, or no safetensors file (its header would "
-            f"have {header:,} bytes of {size:,})",
+            f"{said} is truncated or damaged and cannot be read as safetensors (its "
+            f"header would have {header:,} bytes of {size:,})",
             "fetch it again",
         )
     try:
@@ -44,7 +44,8 @@ def read_tensors(
         ) from error
     except Exception as error:  # its reader raises most built-in kinds on damage
         raise Damaged(
-            f"{said} is truncated or damaged, or no safetensors file ({short(error)})",
+            f"{said} is truncated or damaged and cannot be read as safetensors "
+            f"({short(error)})",
             "fetch it again",
         ) from error
     for name, values in tensors.items() if finite else ():

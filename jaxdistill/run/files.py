@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxdistill import foreign
-from jaxdistill.errors import Damaged, InputError
+from jaxdistill.errors import Damaged, InputError, Trouble
 from jaxdistill.run.seals import sealed, unsealed
 from jaxdistill.run.troubles import explain_os_errors, explain_reading
 
@@ -170,8 +170,18 @@ def load_npz(
 
     Raises `Damaged` where its own checksums or its form say so.
     """
-    with explain_reading(path):
-        arrays = foreign.read_npz(path, most=MOST_BYTES)
+    try:
+        with explain_reading(path):
+            arrays = foreign.read_npz(path, most=MOST_BYTES)
+    except InputError as error:
+        system = isinstance(error.__cause__, OSError)
+        if isinstance(error, Trouble) or system or "pickled" in str(error):
+            raise
+        # Of our own files, what makes no sense was not written so.
+        raise Damaged(
+            f"{path} is truncated or damaged ({foreign.short(error)})",
+            "fetch or make it again",
+        ) from error
     missing = [name for name in required if name not in arrays]
     if missing:
         raise InputError(
