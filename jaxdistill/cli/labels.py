@@ -1,10 +1,9 @@
 """`jaxdistill pretrain`, `finetune`, `compare-labels`: ways to do with few labels."""
 
-from pathlib import Path
-
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
 
 JOB = "labels"
 PURPOSES = {
@@ -33,7 +32,7 @@ def main(verb: str, argv: list[str]) -> int:
 
     if not flags.workdir:
         raise InputError("--workdir is missing: name a folder for the run")
-    workdir = Path(flags.workdir).expanduser()
+    workdir = expanded(flags.workdir)
     if verb == "pretrain":
         print(job.pretrain(config, workdir))
         return 0

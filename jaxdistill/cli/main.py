@@ -14,7 +14,7 @@ from jaxdistill.cli import labels, segment, selftrain, shipping, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
-from jaxdistill.cli.streams import allow_many_files, be_tolerant
+from jaxdistill.cli.streams import allow_many_files, be_tolerant, quiet_readers
 from jaxdistill.errors import Diverged, InputError, Stopped
 from jaxdistill.run.environment import require_sound_jaxlib
 from jaxdistill.run.places import absolute, place
@@ -69,6 +69,7 @@ def console() -> None:
     be_tolerant()
     allow_many_files()
     warnings.showwarning = _warn  # type: ignore[assignment]
+    quiet_readers()
     sys.unraisablehook = _not_closed_loops
     leave_loud_cache()
     sys.exit(main(sys.argv[1:]))
