@@ -4,7 +4,7 @@ import hashlib
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -68,14 +68,12 @@ def folder(
     `jaxdistill.data.remarks`. Raises `InputError` for a broken image, an empty class
     folder, a class missing from a split, or fewer than two classes.
     """
-    tree = narrowed(open_tree(located(path, root)), within)
-    items = of_classes(list_items(tree, group), classes)
-    class_names, labels = label(items)
     fractions = {"test": test_fraction, "val": val_fraction}
-    split = assign(items, fractions, seed)
+    tree, items, split = _listed(path, root, group, within, classes, fractions, seed)
+    class_names, labels = label(items)
     for remark in remarks(tree, items, split, group):
         warnings.warn(remark, stacklevel=3)
-    decoded = _decode_all(tree, items, size, channels)
+    decoded = decode_all(tree, items, size, channels)
     for remark in shared_files(items, split, [one.digest for one in decoded]):
         warnings.warn(remark, stacklevel=3)
     images = np.stack([one.pixels for one in decoded])
@@ -86,7 +84,41 @@ def folder(
     return make_pool(tree.title, raw, class_names, kind, zca=zca)
 
 
-def _decode_all(
+def patients(
+    path: str | os.PathLike,
+    *,
+    root: Root = "",
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    group: str = "",
+    within: str = "",
+    classes: str = "",
+    **others: Any,
+) -> dict[str, str]:
+    """The split of every patient that the settings of `folder` tell by a name."""
+    del others  # what decides no split
+    fractions = {"test": test_fraction, "val": val_fraction}
+    _, items, split = _listed(path, root, group, within, classes, fractions, seed)
+    named = zip(items, split.tolist(), strict=True)
+    return {item.group: part for item, part in named if item.group != str(item.file)}
+
+
+def _listed(
+    path: str | os.PathLike,
+    root: str | os.PathLike,
+    group: str,
+    within: str,
+    classes: str,
+    fractions: dict[str, float],
+    seed: int,
+) -> tuple[Tree, list[Item], np.ndarray]:
+    tree = narrowed(open_tree(located(path, root)), within)
+    items = of_classes(list_items(tree, group), classes)
+    return tree, items, assign(items, fractions, seed)
+
+
+def decode_all(
     tree: Tree, items: list[Item], size: int, channels: int
 ) -> list[Decoded]:
     """All images, in order; Pillow and the codecs release the interpreter's lock."""

@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
 def list_items(tree: Tree, group: str = "") -> list[Item]:
     """Every image with its split, class and group; `InputError` for a bad layout."""
-    pattern = _compile(group)
+    pattern = compile_group(group)
     top = _descend(tree)
     files = [(file, file.relative_to(top).parts) for file in tree.images]
     has_splits = any(len(p) > 2 and p[0].lower() in SPLIT_FOLDERS for _, p in files)
@@ -119,12 +119,13 @@ def _item(
 ) -> Item:
     split = SPLIT_FOLDERS[parts[0].lower()] if depth == 2 else ""
     name, below = parts[depth - 1], "/".join(parts[depth:])
-    group = _group_of(below, "/".join(parts), pattern)
+    group = group_of(below, "/".join(parts), pattern)
     # Some systems write an accent as a letter of its own: still one patient's name.
     return Item(file, split, name, unicodedata.normalize("NFC", group), below)
 
 
-def _group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
+def group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
+    """The patient that a path tells: by a pattern, by `__` in the name, or itself."""
     if pattern is None:
         key, mark, _ = PurePosixPath(below).name.partition("__")
         return key if mark and key else whole
@@ -138,7 +139,8 @@ def _group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
     return found
 
 
-def _compile(group: str) -> re.Pattern | None:
+def compile_group(group: str) -> re.Pattern | None:
+    """The pattern of `data.group`; `InputError` for one that is none."""
     try:
         return re.compile(group) if group else None
     except (re.error, OverflowError, RecursionError) as error:

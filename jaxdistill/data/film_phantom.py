@@ -47,7 +47,7 @@ def phantom(
     test: Annotated[Many, "test films"] = 600,
     *,
     variation: Annotated[float, Range(0, 3), "how much films differ"] = 1.0,
-    classes: Annotated[
+    findings: Annotated[
         str, Listed(NAMED, empty=True), "findings to draw; empty: all four"
     ] = "",
     zca: Whiten = False,
@@ -58,7 +58,7 @@ def phantom(
     images: 0.2 is minor, 1.5 great. Validation and test hold at least 40 of each class.
     Raises `InputError` for a size below 16 or a split too small for its classes.
     """
-    drawn = np.array([NAMED.index(name) for name in words_of(classes) or NAMED])
+    drawn = np.array([NAMED.index(name) for name in words_of(findings) or NAMED])
     counts = {
         "train": _counts("train", train, drawn, least=1),
         "val": _counts("val", val, drawn, least=LEAST_HELD_OUT),

@@ -57,6 +57,14 @@ class Protocol(NamedTuple):
     variants: Annotated[dict, "more ways by name, and what each changes"] = {}  # noqa: RUF012
 
 
+class Further(NamedTuple):
+    """Films that come beside those of the data."""
+
+    unlabelled: Annotated[
+        str, "folder or zip of films without labels, of other patients; empty: none"
+    ] = ""
+
+
 class Stage(NamedTuple):
     """What a stage does beside its regime."""
 
@@ -82,7 +90,7 @@ def root() -> Section:
     return {
         **settings_of(SelfTraining),
         "data": Chosen(SOURCES, "phantom"),
-        "films": settings_of(divide),
+        "films": settings_of(divide) | settings_of(Further),
         "protocol": settings_of(Protocol),
         "backbone": Chosen(BACKBONES, "vit"),
         "head": settings_of(dino_head),
