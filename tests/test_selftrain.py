@@ -28,7 +28,7 @@ TINY = {
     "views": {"locals": 1},
     "first": {"epochs": 2},
     "stage": {"epochs": 1, "every": 3},
-    "protocol": {"seeds": (0,), "ceiling": False},
+    "protocol": {"seeds": (0,), "ceiling": 0},
     "eval": {"robustness": False, "maps": 1},
     "steps_per_call": 1,
     "checkpoint_every": 2,

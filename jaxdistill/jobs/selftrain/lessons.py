@@ -53,7 +53,9 @@ def supervised(school: School, config: Config, seed: int) -> Taught:
 def ceiling(school: School, config: Config, seed: int) -> Taught:
     """All training films with their labels."""
     rows = np.arange(school.room.pool.train.size)
-    return _labelled(school, config, seed, CEILING, rows)
+    epochs = config["protocol"]["ceiling"]
+    longer = {**config, "first": {**config["first"], "epochs": epochs}}
+    return _labelled(school, longer, seed, CEILING, rows)
 
 
 def stage(school: School, way: Way, seed: int, number: int, before: Taught) -> Taught:

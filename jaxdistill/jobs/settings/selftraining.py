@@ -51,7 +51,9 @@ class Protocol(NamedTuple):
     ablations: Annotated[
         str, Listed(ABLATIONS, empty=True), "other ways through the stages, beside"
     ] = ""
-    ceiling: Annotated[bool, "train with all labels of all folds as well"] = True
+    ceiling: Annotated[
+        CountOrZero, "epochs on all labels of all folds, beside; 0: none", Small(1)
+    ] = 30
     variants: Annotated[dict, "more ways by name, and what each changes"] = {}  # noqa: RUF012
 
 
