@@ -16,15 +16,16 @@ from jaxdistill.engine.mesh import make_mesh, map_update
 from jaxdistill.engine.sampling import random_subset
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.labels.plan import Cell, digest_of_pretraining
+from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
     Lesson,
     Room,
     Taught,
-    begin_with,
     facts_of,
     taught,
 )
 from jaxdistill.jobs.settings import build_labelling as build
+from jaxdistill.jobs.settings.build_backbones import build_backbones
 from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.learning import Films, State, begin, learn
@@ -59,6 +60,7 @@ class Tuner:
     def __init__(self, room: Room, config: Config) -> None:
         self.room, self.config = room, config
         self.pretext = build.build_tuning(config, room.pool)
+        self.backbone = build_backbones(config, room.pool).backbone
         self.films = Films(room.pool.train.images, room.pool.train.labels)
         self._programs: dict[int, Callable] = {}
 
@@ -75,7 +77,7 @@ class Tuner:
         rows = random_subset(labels, pool.classes, cell.per_class, k_rows)
         params = self.pretext.init(k_init)
         if start is not None:
-            params = begin_with(start, params)
+            params = begin_with(start, params, self.backbone, self.room.say)
         regime, course = self._course(len(rows), cell.draw)
         state = begin(self.pretext, regime, course, params)
         steps = range(self.config["tuning"]["steps"])

@@ -81,24 +81,6 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
     return found
 
 
-def begin_with(file: Path, params: Params) -> Params:
-    """Fresh parameters with the backbone of a file; its heads are not taken.
-
-    Raises `InputError` for a file that holds another backbone.
-    """
-    tensors, _ = read_weights(file)
-    for prefix in ("student.trunk.", "trunk."):
-        own = {
-            name.removeprefix(prefix): leaf
-            for name, leaf in tensors.items()
-            if name.startswith(prefix)
-        }
-        if own:
-            tensors = own
-            break
-    return {**params, "trunk": fill(file, params["trunk"], tensors)}
-
-
 def facts_of(config: Config, pool: Pool) -> dict[str, Any]:
     """What a file tells of a network: how to build it, and what it was made for."""
     return {

@@ -9,12 +9,12 @@ import numpy as np
 
 from jaxdistill.data.folds import Folds
 from jaxdistill.data.unlabelled import Unlabelled
+from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
     Config,
     Lesson,
     Room,
     Taught,
-    begin_with,
     facts_of,
     taught,
 )
@@ -26,6 +26,7 @@ from jaxdistill.jobs.selftrain.plan import (
     digest_of_first,
 )
 from jaxdistill.jobs.settings import build_selftraining as build
+from jaxdistill.jobs.settings.build_backbones import build_backbones
 from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.learning import Films, State, begin
 from jaxdistill.selfsupervised.pretext import UNKNOWN
@@ -131,7 +132,9 @@ def _labelled(
     def start() -> State:
         params = pretext.init(key)
         if config["start"]:
-            params = begin_with(Path(config["start"]), params)
+            backbone = build_backbones(config, pool).backbone
+            file = Path(config["start"])
+            params = begin_with(file, params, backbone, school.room.say)
         return begin(pretext, regime, course, params)
 
     told = f"seed{seed}_{name}_{digest_of_first(config)}"

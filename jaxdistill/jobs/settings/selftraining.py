@@ -35,7 +35,7 @@ class SelfTraining(NamedTuple):
         "selftrain"
     )
     start: Annotated[
-        str, "weights to begin with, of this job or of a backbone; empty: random"
+        str, "weights to begin with, ours or public ones by name; empty: random"
     ] = ""
 
 

@@ -1,0 +1,66 @@
+"""Where a training may begin: the backbone of a file of ours, or of public weights.
+
+Public weights (ViT, DINO, ResNet; safetensors or npz) are found by the name maps of
+`jaxdistill.networks.public_names`; what finds no counterpart is listed.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdistill.errors import InputError
+from jaxdistill.foreign.tensors import read_tensors as read_marked
+from jaxdistill.networks.public_names import RESNET, VIT
+from jaxdistill.networks.weights import fold_norms, load_weights, read_tensors
+from jaxdistill.run.weights_file import MARK, fill, read_weights
+from jaxdistill.types import Backbone, Params
+
+PUBLIC = {"vit": VIT, "resnet": RESNET}
+PREFIXES = ("student.trunk.", "trunk.")
+SHOWN = 12  # names in a note
+
+
+def begin_with(
+    file: Path, params: Params, backbone: Backbone, say: Callable = print
+) -> Params:
+    """Fresh parameters with the backbone of a file; its heads are not taken.
+
+    Raises `InputError` for a file that holds another backbone or nothing of it.
+    """
+    if not file.expanduser().is_file():
+        raise InputError(f"{file} is no file: name weights to begin with")
+    if _is_ours(file):
+        return {**params, "trunk": fill(file, params["trunk"], _trunk(file))}
+    family = backbone.name.partition("-")[0].partition(",")[0]
+    if family not in PUBLIC:
+        raise InputError(
+            f"{file} was not written by jaxdistill, and there is no map of public "
+            f"names for {family!r}: choose backbone.name={' or '.join(PUBLIC)}"
+        )
+    tensors = fold_norms(read_tensors(file))
+    table, grid = PUBLIC[family], backbone.grid if backbone.patch else None
+    loaded = load_weights(tensors, table, params["trunk"], grid=grid, strict=False)
+    for what, names in {"missing": loaded.missing, "unused": loaded.unused}.items():
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            say(f"note: {what} in {file}: {', '.join(names[:SHOWN])}{more}")
+    return {**params, "trunk": loaded.params}
+
+
+def _is_ours(file: Path) -> bool:
+    return file.suffix == ".safetensors" and MARK in read_marked(file, finite=False)[1]
+
+
+def _trunk(file: Path) -> Mapping[str, np.ndarray]:
+    tensors: dict[str, Any] = read_weights(file)[0]
+    for prefix in PREFIXES:
+        own = {
+            name.removeprefix(prefix): leaf
+            for name, leaf in tensors.items()
+            if name.startswith(prefix)
+        }
+        if own:
+            return own
+    return tensors

@@ -1,0 +1,68 @@
+"""Where a training begins: files of ours, and public weights by their names."""
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxdistill.errors import InputError
+from jaxdistill.jobs.lessons.starting import begin_with
+from jaxdistill.networks.backbones import build_backbone
+from jaxdistill.networks.public_names import VIT
+from jaxdistill.networks.weights import public_weights
+from jaxdistill.run.weights_file import write_weights
+
+SMALL = {"patch": 8, "width": 16, "depth": 1, "heads": 2}
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return build_backbone("vit", (16, 16, 1), **SMALL)
+
+
+def equal(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize("kept", ["student", "trunk", "bare"])
+def test_a_backbone_of_ours_is_taken_whatever_lies_beside_it(vit, tmp_path, kept):
+    trunk = vit.init(jax.random.key(0))
+    whole = {"trunk": trunk, "classes": {"bias": np.ones(3)}}
+    holds = {"student": {"student": whole, "teacher": whole}, "trunk": whole}
+    file = tmp_path / "kept.safetensors"
+    write_weights(file, holds.get(kept, trunk), {})
+    fresh = {"trunk": vit.init(jax.random.key(1)), "classes": 5}
+    found = begin_with(file, fresh, vit)
+    equal(found["trunk"], trunk)
+    assert found["classes"] == 5
+
+
+def test_public_weights_are_taken_and_what_is_left_is_listed(vit, tmp_path):
+    trunk = vit.init(jax.random.key(0))
+    tensors = public_weights(trunk, VIT, channels=1)
+    gone = next(name for name in tensors if name.endswith("norm.bias"))
+    del tensors[gone]
+    tensors["head.weight"] = np.ones((2, 16), np.float32)
+    file, said = tmp_path / "public.safetensors", []
+    save_file({n: np.ascontiguousarray(x) for n, x in tensors.items()}, file)
+    fresh = vit.init(jax.random.key(1))
+    found = begin_with(file, {"trunk": fresh}, vit, said.append)["trunk"]
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), found, trunk)
+    assert sum(not one for one in jax.tree.leaves(same)) <= 1
+    assert any("unused" in line and "head.weight" in line for line in said)
+    assert any("missing" in line for line in said)
+
+
+def test_what_is_no_backbone_of_this_kind_is_refused(vit, tmp_path):
+    other = build_backbone("vit", (16, 16, 1), **SMALL | {"width": 24})
+    file = tmp_path / "other.safetensors"
+    write_weights(file, {"trunk": other.init(jax.random.key(0))}, {})
+    fresh = {"trunk": vit.init(jax.random.key(1))}
+    with pytest.raises(InputError, match="of shape"):
+        begin_with(file, fresh, vit)
+    with pytest.raises(InputError, match="no file"):
+        begin_with(tmp_path / "none.safetensors", fresh, vit)
+    convnet = build_backbone("convnet", (16, 16, 1), width=4, depth=1)
+    save_file({"a": np.ones(3, np.float32)}, file)
+    with pytest.raises(InputError, match="public names for 'convnet'"):
+        begin_with(file, {"trunk": convnet.init(jax.random.key(0))}, convnet)
