@@ -219,7 +219,10 @@ CALLS: list[tuple[Callable, str]] = [
     (lambda: pack(np.ones((1, 2, 2, 1), np.float32), "int4"), "pixels='int4'"),
     (lambda: to_float(np.full(3, 1e6), "float16"), "cannot hold"),
     (lambda: jd.augment.policy("twirl"), "twirl"),
-    (lambda: jd.multi_formation(None, 0), "mosaic=0"),  # type: ignore[arg-type]
+    (
+        lambda: jd.multi_formation(jd.distribution_matching(NET, classes=3), 0),
+        "mosaic=0",
+    ),
     (lambda: evaluated(recipe=Schedule()), "asks for a rate for every step"),
     (lambda: evaluated(pool().train, recipe=Schedule()), "asks for a rate for every"),
     (lambda: evaluated(scheduled(), recipe=jd.Recipe()), "asks for one rate"),
