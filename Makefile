@@ -8,8 +8,8 @@ WORKERS ?= 2
 VERSIONS = $(addprefix tests/test_, numerics.py mesh.py driver.py unroll.py networks.py \
   run_checkpoint.py run_environment.py run_loop.py settings.py)
 
-.PHONY: help versions quickstart quickstart-segment quickstart-selftrain test lint format \
-  docs bench faults clean
+.PHONY: help versions quickstart quickstart-segment quickstart-selftrain test lint \
+  format docs bench faults clean
 
 help:
 	@echo "make quickstart  distil the embedded phantom films, a few minutes on two cores"

@@ -110,7 +110,7 @@ def gradient_case() -> Case:
             batch_real=size.real,
         )
 
-    return Case(make, _by_class, trained=lambda inner: _first(inner.params))
+    return Case(make, _by_class, trained=lambda inner: _first(inner.training.params))
 
 
 def distribution_case(distance: str) -> Case:

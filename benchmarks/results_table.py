@@ -21,11 +21,12 @@ from jaxdistill.data.site_sources import SITE_SOURCES
 from jaxdistill.data.sources import SOURCES
 from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.distillation.distillers.weighting import WEIGHTINGS
-from jaxdistill.jobs.settings import segmentation, selftraining
+from jaxdistill.jobs.settings import labelling, segmentation, selftraining
 from jaxdistill.jobs.settings.records import root
 from jaxdistill.jobs.ship.report import told
 from jaxdistill.networks import NETWORKS, SEGMENTERS
 from jaxdistill.networks.backbones import BACKBONES
+from jaxdistill.selfsupervised import PRETEXTS, Regime, Viewing
 from jaxdistill.settings import Section, section_of
 
 HERE = Path(__file__).resolve().parent
@@ -62,8 +63,14 @@ MAKERS = {
     "segmenters": (SEGMENTERS, "student."),
     "backbones": (BACKBONES, "backbone."),
     "weightings": (WEIGHTINGS, "trajectory.weighting."),
+    "pretexts": (PRETEXTS, "pretext."),
+    "learning": ({"Regime": Regime, "Viewing": Viewing}, ""),
 }
-JOBS = {"segment": segmentation.root, "selftrain": selftraining.root}
+JOBS = {
+    "segment": segmentation.root,
+    "selftrain": selftraining.root,
+    "labels": labelling.root,
+}
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 
@@ -109,8 +116,8 @@ def made(name: str) -> str:
 
 
 def origins(files: dict[str, str]) -> str:
-    """The jaxlib, the machine and the commit of summaries, by title where they
-    differ.
+    """The jaxlib, the machine, the commit and the protocol of evaluation of summaries,
+    by title where they differ.
     """
     found: dict[str, list[str]] = {}
     for title, file in files.items():
@@ -127,7 +134,16 @@ def _origin(record: dict) -> str:
     device = told["device"].replace(", 1 cores", ", 1 core")
     commit, dash, dirty = record.get("git_commit", "").partition("-")
     at = f"; commit {commit[:7]}{dash}{dirty}" if commit else ""
-    return f"jaxlib {jaxlib}, {device}{at}"
+    return f"jaxlib {jaxlib}, {device}{at}{_protocol(record)}"
+
+
+def _protocol(record: dict) -> str:
+    """How networks of an evaluation were trained, where there were any."""
+    judged = record.get("config", {}).get("eval", {})
+    if "epochs" not in judged:
+        return ""
+    # Until there was a choice, the last short batch of an epoch was left out.
+    return f"; protocol {judged.get('protocol', 'counted, whole batches alone')}"
 
 
 def _kept(name: str) -> dict:
@@ -153,16 +169,17 @@ def settings(name: str) -> str:
     return of_sections(section | {f"optimizer.{k}": v for k, v in parts.items()})
 
 
-def of_sections(section: Section) -> str:
+def of_sections(section: Section, at: str = "") -> str:
     """Markdown: a table of what stands by itself, then one for every section."""
     flat = {key: node for key, node in section.items() if not isinstance(node, dict)}
-    tables = [settings_table(flat, "")]
+    tables = [settings_table(flat, at)] if flat else []
     for key, part in section.items():
-        if isinstance(part, dict) and all(isinstance(p, dict) for p in part.values()):
+        if not isinstance(part, dict):
+            continue
+        if all(isinstance(p, dict) for p in part.values()):
             part = {f"{k}.{x}": one for k, p in part.items() for x, one in p.items()}
-        if isinstance(part, dict):
-            tables.append(settings_table(part, f"{key}."))
-    return "\n\n".join(tables)
+        tables.append(of_sections(part, f"{at}{key}."))
+    return "\n\n".join(filter(None, tables))
 
 
 def measured(record: dict) -> str:

@@ -79,13 +79,27 @@ class Films(Dataset):
         return self.first(image), self.second(image), torch.stack(local)
 
 
+def workers() -> int:
+    """One for every core."""
+    return len(os.sched_getaffinity(0))
+
+
+def some_films(count: int, side: int, channels: int) -> np.ndarray:
+    """Bytes with coarse and fine structure."""
+    rng = np.random.default_rng(0)
+    coarse = rng.random((count, side // 8, side // 8, channels), np.float32)
+    fine = np.kron(coarse, np.ones((1, 8, 8, 1))) + 0.1 * rng.random(
+        (count, side, side, 1)
+    )
+    return (fine / fine.max() * 255).astype(np.uint8)
+
+
 def peer_views(films: np.ndarray, side: int):
     """A call that reads one batch, each worker its part of it."""
-    workers = len(os.sched_getaffinity(0))
     loader = DataLoader(
         Films(films, side),
-        batch_size=-(-len(films) // workers),
-        num_workers=workers,
+        batch_size=-(-len(films) // workers()),
+        num_workers=workers(),
         multiprocessing_context="spawn",
         persistent_workers=True,
     )
@@ -133,12 +147,7 @@ def row(channels: int, count: int, side: int, repeats: int) -> dict:
     import jax
     from common import comparison, compiled, medians
 
-    rng = np.random.default_rng(0)
-    coarse = rng.random((count, side // 8, side // 8, channels), np.float32)
-    fine = np.kron(coarse, np.ones((1, 8, 8, 1))) + 0.1 * rng.random(
-        (count, side, side, 1)
-    )
-    films = (fine / fine.max() * 255).astype(np.uint8)
+    films = some_films(count, side, channels)
     error = smaller(films, side)
     if error > 0.01:  # Pillow rounds to bytes
         raise SystemExit(f"the two sides differ by {error:.2e} on resized films")

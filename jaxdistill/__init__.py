@@ -4,6 +4,7 @@ from jaxdistill import augment as augment
 from jaxdistill import data as data
 from jaxdistill import networks as networks
 from jaxdistill import segmentation as segmentation
+from jaxdistill import selfsupervised as selfsupervised
 from jaxdistill.distillation.distill import distill as distill
 from jaxdistill.distillation.distill import distilling as distilling
 from jaxdistill.distillation.distill import outer_optimiser as outer_optimiser

@@ -55,6 +55,20 @@ class OneOf(NamedTuple):
         return f"one of {', '.join(map(str, self.known))}"
 
 
+class NamedOrFile(NamedTuple):
+    """One of the names known, or the path of a file of that kind."""
+
+    known: tuple[str, ...]
+    suffix: str
+
+    def holds(self, value: Any) -> bool:
+        """Whether the name is known, or ends as such files do."""
+        return value in self.known or str(value).endswith(self.suffix)
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.known)}, or the path of a {self.suffix} file"
+
+
 class Listed(NamedTuple):
     """Names known, with commas between them, none twice; `empty` where none will do."""
 

@@ -1,7 +1,8 @@
 """The records that rooms hand to each other: arrays and pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -65,6 +66,32 @@ class Head(NamedTuple):
     apply: Callable[..., Float[Array, "n k"]]
     width: int  # of what comes out
     name: str
+
+
+class Decoder(NamedTuple):
+    """Pixels from the tokens of some patches: pure functions, and its name.
+
+    `apply(params, tokens, kept, grid)`: `tokens` are the class token's and those of the
+    patches that `kept` (n t) numbers, row by row, in a grid of rows and columns; the
+    backbone's own where none is given. Pixels lie as `cut(images)` has them.
+    """
+
+    init: Callable[[PRNGKey], Params]
+    apply: Callable[..., Float[Array, "n patches pixels"]]
+    cut: Callable[[Images], Float[Array, "n patches pixels"]]
+    name: str
+
+
+class Part(NamedTuple):
+    """What a way to learn asks for beside its backbone.
+
+    `kind` is a name in `networks.heads.HEADS`, or "decoder"; `on` the part whose
+    outputs come in and as many of which go out, the backbone where it is empty.
+    """
+
+    kind: str
+    on: str = ""
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 class Segmenter(NamedTuple):

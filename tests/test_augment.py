@@ -276,3 +276,36 @@ def test_a_policy_is_read_from_the_names_that_the_literature_uses():
 def test_an_unknown_operation_is_refused_in_one_sentence():
     with pytest.raises(InputError, match=r"augment='color_blur'.*'blur'.*cutout"):
         policy("color_blur")
+
+
+@pytest.mark.parametrize("names", [("cutout",), ("color", "crop", "cutout")])
+def test_a_composed_policy_does_all_of_it_in_turn(names):
+    images, key = jax.random.normal(jax.random.key(1), (3, 8, 8, 1)), jax.random.key(2)
+    draw = jax.random.split(key)[1]
+    expected = images
+    draws = jax.random.uniform(draw, (1, len(names), 3))
+    for place, name in enumerate(names):
+        expected = OPERATIONS[name](expected, draws[:, place])
+    ours = augment_siamese(images, key, policy("+".join(names)))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    each = augment_each(images, key, policy("+".join(names)))
+    alone = augment_each(images[2:], key, policy("+".join(names)), jnp.array([2]))
+    np.testing.assert_allclose(each[2:], alone, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(each, expected)
+
+
+def test_members_of_a_policy_may_be_composed_and_one_is_drawn():
+    images = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
+    both = policy("cutout_color+cutout")
+    assert both == ("cutout", "color+cutout")
+    kinds = set()
+    for number in range(12):
+        moved = np.asarray(augment_siamese(images, jax.random.key(number), both))
+        assert np.any(moved == 0)  # either way a square is cut out
+        kinds.add(bool(np.all((moved == 0) | (moved == images))))
+    assert kinds == {True, False}
+
+
+def test_a_composed_policy_names_what_it_does_not_know():
+    with pytest.raises(InputError, match=r"'blur', which is none .* \+ to compose"):
+        policy("color+blur")

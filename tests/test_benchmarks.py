@@ -61,6 +61,13 @@ def test_ours_and_the_peer_agree(tmp_path):
         assert math.isclose(row["ratio"], row["peer_seconds"] / row["ours_seconds"])
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="extra peer")
+def test_a_step_of_dino_is_that_of_the_peer(tmp_path):
+    (row,) = smoke("selfsupervised_step", tmp_path).values()
+    assert set(row) >= COMPARISON | {"ours_films_per_second", "peer_films_per_second"}
+    assert row["relative_error"] < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="extra peer")
 def test_every_method_and_its_peer_agree(tmp_path):

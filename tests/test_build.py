@@ -54,7 +54,8 @@ def blank_pool(config) -> Pool:
     name = config["data"]["name"]
     side, classes = config["data"].get("size", SIZES.get(name)), CLASSES[name]
     one = Standard(jnp.zeros(1), jnp.ones(1))
-    labels = jnp.repeat(jnp.arange(classes), 256)  # the largest batch of a class
+    most = max(256, config[config["method"]].get("batch_real", 0))  # a batch of a class
+    labels = jnp.repeat(jnp.arange(classes), most)
     pixels = jnp.zeros((len(labels), side, side, 1), jnp.uint8)
     split = Split(pixels, labels, labels, one)
     return Pool(name, split, split, split, tuple(map(str, range(classes))))
@@ -73,11 +74,12 @@ def test_a_config_builds_all_that_a_run_needs(file, mode):
     build.expert_recipe(config, policy)
     build.eval_recipe(config, policy, config["eval"]["epochs"])
     start = build.build_initial(config, pool, jax.random.key(1))
-    optimiser = build.build_optimiser(config)
+    optimiser = build.build_optimiser(config, pool.standard)
     zeros = jax.tree.map(jnp.zeros_like, start)
     moved, _ = optimiser.update(zeros, optimiser.init(start), start)
     for step in jax.tree.leaves(moved):
-        assert not step.any()  # no part of the set moves without a gradient
+        # No part of the set moves without a gradient; pixels are rounded to [0, 1].
+        assert np.abs(step).max() < (1e-5 if config["optimizer"]["pixels"] else 1e-30)
     asked = ("method", "network", "augment", "mosaic", "ipc", "data", config["method"])
     told = repr([config[key] for key in asked])
     if told not in TRACED:  # modes that differ elsewhere trace the same step
@@ -117,7 +119,10 @@ def moved(**images) -> tuple[Synthetic, Synthetic]:
 
 
 def moved_by(config, steps: int) -> tuple[Synthetic, Synthetic]:
-    optimiser, start = build.build_optimiser(config), toy_synthetic()
+    optimiser, start = (
+        build.build_optimiser(config, toy_pool().standard),
+        toy_synthetic(),
+    )
     state, now = optimiser.init(start), start
     for _ in range(steps):
         updates, state = optimiser.update(jax.tree.map(jnp.ones_like, now), state, now)

@@ -9,6 +9,7 @@ import runpy
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 
@@ -116,6 +117,19 @@ def test_the_six_lines_are_calls_that_exist():
         for part in dotted.split("."):
             found = getattr(found, part)
         assert callable(found)
+
+
+def test_the_pretext_of_its_page_is_trained(capsys):
+    text = (ROOT / "docs" / "selfsupervised.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    run: dict = {}
+    exec(compile(code, "selfsupervised.md", "exec"), run)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "4",
+        "8",
+    ]
+    assert run["features"].shape == (8, 16)
+    assert np.isfinite(run["features"]).all()
 
 
 KEPT = [

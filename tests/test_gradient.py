@@ -43,7 +43,7 @@ def method_of(network=None, **settings):
 def test_the_loss_is_equation_9_of_the_paper_summed_over_classes():
     method, synthetic = method_of(), ordered(toy_synthetic())
     inner, batch = problem(method)
-    params = jax.tree.map(lambda x: np.asarray(x[0]), inner.params)
+    params = jax.tree.map(lambda x: np.asarray(x[0]), inner.training.params)
     expected = 0.0
     for c in range(CLASSES):
         one_hot = np.eye(CLASSES)[c][None]
@@ -128,25 +128,27 @@ def test_a_network_trains_between_matches_and_is_drawn_anew_at_the_end():
         ages.append(after.age.tolist())
         taught, before = before, after
     assert ages == [[1, 1], [2, 2], [0, 0]]
-    assert not np.allclose(before.params["w"], taught.params["w"])
+    assert not np.allclose(before.training.params["w"], taught.training.params["w"])
     first = method.advance(inner, (), synthetic, batch, KEY)
     targets = np.asarray(jax.nn.softmax(synthetic.logits))
     for net in range(2):
-        params = jax.tree.map(lambda x, net=net: np.asarray(x[net]), inner.params)
+        params = jax.tree.map(
+            lambda x, net=net: np.asarray(x[net]), inner.training.params
+        )
         step = linear_gradient(params, synthetic.images, targets)
         expected = params["w"] - 0.01 * step
-        np.testing.assert_allclose(first.params["w"][net], expected, atol=1e-5)
+        np.testing.assert_allclose(first.training.params["w"][net], expected, atol=1e-5)
 
 
 def test_idc_trains_on_the_real_batch():
     method, synthetic = method_of(train_on="real"), ordered(toy_synthetic())
     inner, batch = problem(method)
     after = method.advance(inner, (), synthetic, batch, KEY)
-    params = jax.tree.map(lambda x: np.asarray(x[0]), inner.params)
+    params = jax.tree.map(lambda x: np.asarray(x[0]), inner.training.params)
     targets = np.repeat(np.eye(CLASSES), 5, axis=0)
     images = batch.reshape(-1, *batch.shape[2:])
     expected = params["w"] - 0.01 * linear_gradient(params, images, targets)
-    np.testing.assert_allclose(after.params["w"][0], expected, atol=1e-5)
+    np.testing.assert_allclose(after.training.params["w"][0], expected, atol=1e-5)
 
 
 def test_loops_are_those_published_and_linear_in_between():

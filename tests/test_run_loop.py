@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tiny import COUNTS, arrays, call, finished, lines, listing, summary
 
-from jaxdistill.jobs.distil import distilling
+from jaxdistill.jobs.distil import choosing
 from jaxdistill.run.checkpoint import Checkpoints
 from jaxdistill.run.limits import Limit, Watch
 
@@ -25,7 +25,7 @@ def test_the_summary_tells_all_five_rows_and_what_they_cost():
             assert score["std"] >= 0
             assert score["n"] == 2
         assert np.shape(told[row]["confusion"]["mean"]) == (2, 2)
-        assert set(told["protocol"][row]) == {"lr", "epochs", "images"}
+        assert set(told["protocol"][row]) == {"lr", "epochs", "protocol", "images"}
     assert told["protocol"]["random"]["images"] == 4
     assert told["protocol"]["full"]["images"] == 2 * COUNTS["train"]
     assert told["selected_step"] in (4, 8)
@@ -43,7 +43,13 @@ def test_the_set_that_validation_prefers_is_the_one_that_is_judged():
     told = summary(finished())
     curve = {x["step"]: x["val_auc"] for x in lines(finished()) if "val_auc" in x}
     assert set(curve) == {4, 8}
-    assert told["selected_step"] == max(curve, key=curve.get)
+    rounds = told["choice"]
+    first = {int(step): score["mean"] for step, score in rounds["first"].items()}
+    assert first == curve
+    second = {int(step): score for step, score in rounds["finalists"].items()}
+    assert [score["n"] for score in second.values()] == [3, 3]
+    means = {step: score["mean"] for step, score in second.items()}
+    assert told["selected_step"] == max(means, key=means.get)
     assert told["validation"]["distilled"]["auc"]["mean"] >= 0
     if told["selected_step"] == told["last_step"]:
         assert told["distilled"] == told["distilled_last"]
@@ -162,7 +168,7 @@ def test_another_engine_number_of_devices_and_a_trace(tmp_path, capsys):
 def test_a_set_that_no_validation_can_judge_is_told_in_one_sentence(
     tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(distilling, "_validations", lambda home, metric: {})
+    monkeypatch.setattr(choosing, "validations", lambda home, metric: {})
     assert call("distill", tmp_path / "run", "--config.steps=2") == 1
     told = capsys.readouterr().err
     assert "diverged: no validation gave a finite auc" in told

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_same_bits, toy_pool, toy_synthetic
-from tiny import arrays, call, finished, lines, listing, summary
+from tiny import arrays, call, finished, listing, summary
 
 from jaxdistill.data import standard
 from jaxdistill.errors import InputError
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_judged_leaves_no_folder(tmp_path, capsys):
     cases = {
         tmp_path / "none.npz": "does not exist",
         broken: "truncated or damaged",
-        other: "evaluate it on the data it was distilled from",
+        other: "use it with the data it was distilled from",
     }
     for file, part in cases.items():
         assert call("evaluate", tmp_path / "run", f"--synthetic={file}") == 2
@@ -124,8 +124,5 @@ def test_a_file_that_cannot_be_judged_leaves_no_folder(tmp_path, capsys):
 
 def test_the_judged_set_is_the_one_of_the_selected_step():
     told = summary(finished())
-    chosen = max(
-        (line for line in lines(finished()) if "val_auc" in line),
-        key=lambda line: line["val_auc"],
-    )
-    assert told["synthetic"] == f"synthetic/step_{chosen['step']:06d}.npz"
+    step = told["selected_step"]
+    assert told["synthetic"] == f"synthetic/step_{step:06d}.npz"

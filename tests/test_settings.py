@@ -67,6 +67,7 @@ def every_setting() -> dict[str, tuple[dict, Setting]]:
     asked += [{"method": name} for name in METHODS]
     asked += [{"job": "segment"} | one for one in SEGMENTING]
     asked += [{"job": "selftrain", "backbone": {"name": n}} for n in BACKBONES]
+    asked += [{"job": "labels"}]
     asked += [{"data": FILMS | {"name": name}} for name in ("folder", "tfds")]
     asked += [{"data": {"name": n}} for n in SOURCES if n not in ("folder", "tfds")]
     asked += [{"network": {"name": name}} for name in networks.NETWORKS]
@@ -165,7 +166,11 @@ def test_every_mode_of_a_config_is_sound_and_a_full_one_stays_what_it_is(file):
         assert resolve(full) == full
         assert json.loads(json.dumps(full))  # a record of the run can hold it
     small = resolve(changes_of(file, "smoke"))
-    lasts = {"learning": "steps", "stage": "epochs"}  # of jobs without `steps`
+    lasts = {
+        "learning": "steps",
+        "stage": "epochs",
+        "tuning": "steps",
+    }  # of jobs without `steps`
     told = [small[part][key] for part, key in lasts.items() if part in small]
     assert small.get("steps", *told) <= 10
     assert made["get_config"]().to_dict() == changes_of(file)

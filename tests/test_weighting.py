@@ -19,6 +19,7 @@ from jaxdistill.distillation.distillers.weighting import (
 from jaxdistill.errors import InputError
 
 PARAMS = {"a": jnp.zeros((4, 5)), "b": jnp.zeros(5)}
+BEFORE = {"a": 5, "b": 0}  # images meet b first
 SETTINGS = {
     "uniform": {},
     "pruning": {"share": 0.2},
@@ -39,7 +40,7 @@ def flat(tree):
 
 
 def weights_of(weighting, error):
-    return flat(weighting.weights(weighting.init(PARAMS), error))
+    return flat(weighting.weights(weighting.init(PARAMS), error, BEFORE))
 
 
 def test_uniform_counts_every_parameter_once():
@@ -56,9 +57,8 @@ def test_pruning_leaves_out_the_share_with_the_largest_error(share):
 
 
 def test_deep_only_leaves_out_the_first_share():
-    np.testing.assert_array_equal(
-        weights_of(deep_only(0.4), errors()), np.arange(25) >= 10
-    )
+    order = np.r_[5:25, 0:5]  # of a, then of b, from the images on
+    np.testing.assert_array_equal(weights_of(deep_only(0.4), errors()), order >= 10)
     np.testing.assert_array_equal(weights_of(deep_only(0.0), errors()), np.ones(25))
 
 
@@ -68,11 +68,13 @@ def test_easy_first_lets_in_what_is_below_the_limit_and_keeps_it():
     for step in range(7):
         error = errors(step)
         inside = inside | (flat(error) < 0.3 * 2.0 ** (step // 2))
-        np.testing.assert_array_equal(flat(weighting.weights(state, error)), inside)
+        np.testing.assert_array_equal(
+            flat(weighting.weights(state, error, BEFORE)), inside
+        )
         state = weighting.advance(state, error)
     assert state[1] == 7
     hard = jax.tree.map(lambda e: e + 1e6, error)
-    np.testing.assert_array_equal(flat(weighting.weights(state, hard)), inside)
+    np.testing.assert_array_equal(flat(weighting.weights(state, hard, BEFORE)), inside)
 
 
 def test_easy_first_counts_all_while_none_is_easy():
@@ -85,10 +87,12 @@ def test_easy_first_counts_all_while_none_is_easy():
 def test_importance_keeps_mean_one_and_turns_from_the_greatest_errors():
     weighting, error = importance(0.5), errors()
     state = weighting.init(PARAMS)
-    np.testing.assert_allclose(flat(weighting.weights(state, error)), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(
+        flat(weighting.weights(state, error, BEFORE)), 1.0, rtol=1e-6
+    )
     for _ in range(3):
         state = weighting.advance(state, error)
-    weights = weighting.weights(state, error)
+    weights = weighting.weights(state, error, BEFORE)
     for name, w in weights.items():
         np.testing.assert_allclose(w.mean(), 1.0, rtol=1e-5)
         assert np.all(w > 0)
@@ -127,7 +131,7 @@ def test_state_keeps_its_shape_and_runs_compiled(name):
     assert jax.tree.structure(new) == jax.tree.structure(state)
     like = [(x.shape, x.dtype) for x in jax.tree.leaves(state)]
     assert [(x.shape, x.dtype) for x in jax.tree.leaves(new)] == like
-    weights = jax.jit(weighting.weights)(new, errors())
+    weights = jax.jit(weighting.weights)(new, errors(), BEFORE)
     assert jax.tree.map(jnp.shape, weights) == jax.tree.map(jnp.shape, PARAMS)
     assert np.all(flat(weights) >= 0)
 
@@ -140,8 +144,8 @@ def test_weights_enter_both_sides_of_the_loss():
     final = train_by_hand(synthetic, start, [np.arange(6)] * 4)
     error = jax.tree.map(lambda x, y: (x - y) ** 2, final, target)
     moved = jax.tree.map(lambda x, y: (x - y) ** 2, start, target)
-    keep = flat(error)[98:].sum()  # 195 parameters: b, then w
-    np.testing.assert_allclose(value, keep / flat(moved)[98:].sum(), rtol=1e-4)
+    kept = lambda e: np.ravel(e["w"])[98:].sum() + e["b"].sum()  # noqa: E731
+    np.testing.assert_allclose(value, kept(error) / kept(moved), rtol=1e-4)  # w, then b
     assert_close(matched.residual, error, rtol=1e-3, atol=1e-6)
     assert optax.tree.norm(grads.images) > 0
 

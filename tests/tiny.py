@@ -45,6 +45,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.trajectory.batch = 2
     c.eval.every = 4
     c.eval.final_seeds = c.eval.draws = c.eval.epochs = 2
+    c.eval.finalist_seeds = 3
     c.eval.full_epochs = 1
     c.eval.batch = 12
     c.devices.count = 1

@@ -1,9 +1,11 @@
 """Differentiable augmentation, DSA (Zhao and Bilen 2021, arXiv 2102.08259).
 
-One operation of the policy is drawn for each call on a batch, then its parameters, once
-for all images (siamese) or for every image. Every operation is affine in the images and
-differentiable to any order. Pixels that come from outside the image are zeros of the
-standardised inputs, that is the mean of the data.
+One member of the policy is drawn for each call on a batch, then its parameters, once
+for all images (siamese) or for every image. A member is an operation, or several in
+turn: IDC and NCFM compose `color+crop+cutout`, DSA draws one of `color_crop_cutout`.
+Every operation is affine in the images and differentiable to any order. Pixels that
+come from outside the image are zeros of the standardised inputs, that is the mean of
+the data.
 
     flip      mirror left and right with probability 1/2
     scale     x(s_y (i - c), s_x (j - c)), s ~ U(1/1.2, 1.2) each; below 1 enlarges
@@ -13,12 +15,13 @@ standardised inputs, that is the mean of the data.
     color     brightness + U(-.5, .5), then saturation x U(0, 2) about the channel mean,
               then contrast x U(.5, 1.5) about the image mean
 
-Under `vmap` over keys the draw of the operation becomes a select: all of the policy's
-operations are then computed for every member.
+Under `vmap` over keys the draw becomes a select: all that the policy has is then
+computed for every key.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +33,7 @@ from jaxdistill.types import Images, PRNGKey
 
 Policy = tuple[str, ...]
 Draws = Float[Array, "b 3"]  # uniform in [0, 1); b is n, or 1 for siamese parameters
+AllDraws = Float[Array, "b in_turn 3"]  # for every operation of a member
 
 SCALE = 1.2
 ANGLE = math.radians(15.0)
@@ -51,25 +55,27 @@ POLICIES: dict[str, Policy] = {
 def policy(names: str) -> Policy:
     """The policy of a kind of data (`medical`) or of a list such as `color_crop`.
 
-    `InputError` for an operation that does not exist.
+    Of what underscores join one is drawn; what `+` joins is done in turn. `InputError`
+    for an operation that does not exist.
     """
     if names in POLICIES:
         return POLICIES[names]
-    operations = tuple(name for name in names.split("_") if name)
-    for name in operations:
+    members = tuple(name for name in names.split("_") if name)
+    for name in (name for member in members for name in member.split("+")):
         if name not in OPERATIONS:
             raise InputError(
                 f"augment={names!r} names {name!r}, which is none of the kinds "
                 f"{', '.join(POLICIES)} and none of the operations "
-                f"{', '.join(OPERATIONS)}: join operations with an underscore"
+                f"{', '.join(OPERATIONS)}: join operations with an underscore, or with "
+                "a + to compose them"
             )
-    return operations
+    return members
 
 
 def augment_siamese(images: Images, key: PRNGKey, policy: Policy) -> Images:
     """One transform for all images, the same for every batch that is given the key."""
     choice, draw = jax.random.split(key)
-    draws = jax.random.uniform(draw, (1, 3), _wide(images))
+    draws = jax.random.uniform(draw, (1, _in_turn(policy), 3), _wide(images))
     return _apply(images, choice, draws, policy)
 
 
@@ -79,7 +85,7 @@ def augment_each(
     policy: Policy,
     index: Int[Array, " n"] | None = None,
 ) -> Images:
-    """One operation for the batch, its parameters drawn for every image on its own.
+    """One member for the batch, its parameters drawn for every image on its own.
 
     Image `i` gets the parameters of number `index[i]`, by default its position: they
     depend on nothing else in the batch.
@@ -87,17 +93,29 @@ def augment_each(
     choice, draw = jax.random.split(key)
     index = jnp.arange(len(images)) if index is None else index
     keys = jax.vmap(jax.random.fold_in, (None, 0))(draw, index)
-    draws = jax.vmap(lambda k: jax.random.uniform(k, (3,), _wide(images)))(keys)
+    shape = (_in_turn(policy), 3)
+    draws = jax.vmap(lambda k: jax.random.uniform(k, shape, _wide(images)))(keys)
     return _apply(images, choice, draws, policy)
 
 
-def _apply(images: Images, key: PRNGKey, draws: Draws, policy: Policy) -> Images:
-    branches = [OPERATIONS[name] for name in policy]
-    if not branches:
+def _apply(images: Images, key: PRNGKey, draws: AllDraws, policy: Policy) -> Images:
+    if not policy:
         return images
-    chosen = jax.random.randint(key, (), 0, len(branches))
+    chosen = jax.random.randint(key, (), 0, len(policy))
+    branches = [partial(_compose, member.split("+")) for member in policy]
     moved = jax.lax.switch(chosen, branches, images.astype(draws.dtype), draws)
     return moved.astype(images.dtype)
+
+
+def _compose(names: list[str], images: Images, draws: AllDraws) -> Images:
+    for place, name in enumerate(names):
+        images = OPERATIONS[name](images, draws[:, place])
+    return images
+
+
+def _in_turn(policy: Policy) -> int:
+    """The most operations of a member."""
+    return max((len(member.split("+")) for member in policy), default=1)
 
 
 def _wide(images: Images) -> jnp.dtype:

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdistill.cli import segment, selftrain, shipping, study
+from jaxdistill.cli import labels, segment, selftrain, shipping, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
@@ -34,6 +34,9 @@ HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to shar
   segment   train small segmenters under large ones, and judge them on unseen sites
   segment-predict  write masks of volumes and pictures by a trained student
   selftrain  improve a model in stages on films without labels
+  pretrain  train a backbone on films without labels
+  finetune  tune a backbone on a few labelled films
+  compare-labels  compare ways to do with few labels, in one table
 
 jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
@@ -44,7 +47,8 @@ CONFIG = """
   --config=FILE[:MODE]       a config file, or the name of a shipped one such as
                              quickstart; MODE is full (the default) or smoke
   --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
-OTHERS = (*shipping.VERBS, *segment.VERBS, *selftrain.VERBS)
+ROOMS = (shipping, study, segment, selftrain, labels)
+OTHERS = tuple(verb for room in ROOMS for verb in room.VERBS)
 FLAGS = {
     "workdir=DIR": "where the run lives; the same folder again resumes it",
     "profile_steps=FIRST:END": "write a profiler trace of these steps to DIR/profile",
@@ -62,12 +66,22 @@ class Verb(NamedTuple):
 
 def console() -> None:
     """The entry point of the installed command."""
+    signal.signal(signal.SIGTERM, _terminated)
     be_tolerant()
     allow_many_files()
     warnings.showwarning = _warn  # type: ignore[assignment]
     sys.unraisablehook = _not_closed_loops
     leave_loud_cache()
     sys.exit(main(sys.argv[1:]))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came where no loop asks for it."""
+
+
+def _terminated(number: int, frame: Any) -> None:
+    del number, frame
+    raise Terminated
 
 
 def _not_closed_loops(stray: Any) -> None:
@@ -123,10 +137,11 @@ def main(argv: list[str]) -> int:
     except Stopped as error:
         print(error, file=sys.stderr)
         return 128 + signal.Signals[error.signal].value
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         said = "interrupted: the same command goes on from what it has saved"
         print(said, file=sys.stderr)
-        return 130
+        ended = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        return 128 + ended
 
 
 def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:
@@ -140,18 +155,13 @@ def _dispatch(verb: str, argv: list[str]) -> int:
         from jaxdistill.cli.data import main as data_main
 
         return data_main(argv)
-    if verb in shipping.VERBS:
-        return shipping.main(verb, argv)
-    if verb in study.VERBS:
-        return study.main(verb, argv)
-    if verb in segment.VERBS:
-        return segment.main(verb, argv)
-    if verb in selftrain.VERBS:
-        return selftrain.main(verb, argv)
+    for room in ROOMS:
+        if verb in room.VERBS:
+            return room.main(verb, argv)
     if verb not in VERBS:
         raise InputError(
             f"{verb!r} is not a verb: use "
-            f"{', '.join([*VERBS, *study.VERBS, 'data', *OTHERS])} (see --help)"
+            f"{', '.join([*VERBS, 'data', *OTHERS])} (see --help)"
         )
     if any(arg in ("-h", "--help") for arg in argv):
         print(_help(verb, argv))

@@ -93,7 +93,7 @@ def initial(
     return Synthetic(
         images=encode_images(full, mosaic),
         logits=label_margin * jax.nn.one_hot(labels[:: mosaic**2], pool.classes),
-        raw_lr=_raw_lr(lr, schedule),
+        raw_lr=raw_rates(lr, schedule),
     )
 
 
@@ -127,11 +127,11 @@ def few_images(
     return Synthetic(
         images=full,
         logits=jnp.asarray(label_margin * shares),
-        raw_lr=_raw_lr(lr, schedule),
+        raw_lr=raw_rates(lr, schedule),
     )
 
 
-def _raw_lr(lr: float, schedule: tuple[int, ...]) -> Float[Array, "..."]:
+def raw_rates(lr: float, schedule: tuple[int, ...]) -> Float[Array, "..."]:
     """The rate before its softplus, one or one for every step."""
     return jnp.full(schedule, lr + np.log(-np.expm1(-lr)), jnp.float32)
 

@@ -25,9 +25,9 @@ from jaxtyping import Array, Float, PyTree
 from jaxdistill.augment.siamese import augment_each
 from jaxdistill.data.standard import standardise
 from jaxdistill.engine.losses import soft_cross_entropy
-from jaxdistill.engine.microbatch import mean_over, microbatch
+from jaxdistill.engine.microbatch import mean_over, microbatch, mixes_images
 from jaxdistill.engine.schedule import Schedule, follow
-from jaxdistill.ranges import Count, Decay, Many, Range, Weight
+from jaxdistill.ranges import Count, Decay, Many, OneOf, Range, Weight
 from jaxdistill.settings import Small
 from jaxdistill.types import (
     Network,
@@ -53,12 +53,19 @@ class Examples(NamedTuple):
         return self.targets.shape[0]
 
 
+# Epochs beyond those named, and epochs beyond the share before the rate falls.
+PROTOCOLS = {"reference": 1, "counted": 0}
+
+
 class Recipe(NamedTuple):
     """How to train; the defaults are the literature's evaluation (Zhao et al. 2021).
 
-    After `drop_at` of the epochs the rate falls to a tenth (1: never). `rho` above 0
-    asks for flat trajectories, `orthogonal` is their `a`. `average` above 0 keeps the
-    moving average of the parameters; it is its decay a step.
+    After `drop_at` of the epochs the rate falls to a tenth (1: never). The reference
+    program counts from 0 to `epochs` inclusive and lets the rate fall after the epoch
+    numbered `epochs // 2 + 1`; so does the protocol "reference", where "counted" trains
+    as many epochs as it says. `rho` above 0 asks for flat trajectories, `orthogonal` is
+    their `a`. `average` above 0 keeps the moving average of the parameters; it is its
+    decay a step.
     """
 
     epochs: Annotated[Count, "passes over the training set", Small(2)] = 1000
@@ -72,6 +79,9 @@ class Recipe(NamedTuple):
     rho: Annotated[Weight, "above 0: flat trajectories, FTD's radius"] = 0.0
     orthogonal: Annotated[Weight, "FTD's a"] = 0.0
     average: Annotated[Decay, "above 0: of the moving average, a step"] = 0.0
+    protocol: Annotated[
+        str, OneOf(PROTOCOLS), "reference: one epoch more than named, as programs do"
+    ] = "reference"
 
 
 class TrainState(NamedTuple):
@@ -132,38 +142,57 @@ def train_epoch(
     lr: Scalar,
     key: PRNGKey,
 ) -> tuple[TrainState, Scalar]:
-    """One pass over a new shuffle, and its mean loss.
+    """One pass over a new shuffle, and the mean loss of its images.
 
-    A batch larger than the set is the set; a remainder smaller than a batch is left to
-    the next shuffle.
+    A batch larger than the set is the set; the last batch of a pass holds what is left,
+    and its loss is the mean over these.
     """
-    batch = min(recipe.batch, examples.size)
-    steps = examples.size // batch
+    size = examples.size
+    batch = min(recipe.batch, size)
     k_order, k_augment = jax.random.split(key)
-    keys = jax.random.split(k_augment, steps)
-    order = jax.random.permutation(k_order, examples.size)[: steps * batch]
-    part = microbatch(network, examples.images.shape[1:], batch)
+    keys = jax.random.split(k_augment, -(-size // batch))
+    order = jax.random.permutation(k_order, size)
     gradient = _flat_gradient if recipe.rho else _gradient
 
-    def step(state, item):
-        chosen, k = item
-        place = jnp.arange(batch)
+    def step(state: TrainState, item: tuple) -> tuple[TrainState, Scalar]:
+        chosen, weights, k = item
+        part = microbatch(network, examples.images.shape[1:], len(chosen))
 
         def loss(params, part):
-            rows, places = part
+            rows, places, weights = part
             images, targets = examples.images[rows], examples.targets[rows]
             if images.dtype == jnp.uint8:
                 images = standardise(images, examples.standard)
             if recipe.policy:
                 images = augment_each(images, k, recipe.policy, places)
+            targets = targets * weights[:, None]
             return soft_cross_entropy(network.apply(params, images), targets)
 
-        parts = (chosen.reshape(-1, part), place.reshape(-1, part))
+        given = (chosen, jnp.arange(len(chosen)), weights)
+        parts = jax.tree.map(lambda x: x.reshape(-1, part), given)
         value, grads = gradient(loss, state.params, parts, recipe)
         return _sgd(state, grads, recipe, lr), value
 
-    state, losses = jax.lax.scan(step, state, (order.reshape(steps, batch), keys))
-    return state, losses.mean()
+    rest = size % batch
+    if rest and mixes_images(network):
+        # Padding would enter the statistics of the batch: a step of its own shape.
+        whole, ones = size - rest, jnp.ones
+        items = _rows(order[:whole], batch), ones((len(keys) - 1, batch)), keys[:-1]
+        state, losses = jax.lax.scan(step, state, items)
+        state, last = step(state, (order[whole:], ones(rest), keys[-1]))
+        losses = jnp.append(losses, last)
+    else:
+        # Padding weighs nothing, and the rest so much more that the mean is theirs.
+        weights = _rows((jnp.arange(len(keys) * batch) < size).astype(float), batch)
+        weights *= batch / weights.sum(axis=1, keepdims=True)
+        items = _rows(jnp.resize(order, (len(keys) * batch,)), batch), weights, keys
+        state, losses = jax.lax.scan(step, state, items)
+    images = jnp.full(len(keys), batch).at[-1].set(rest or batch)
+    return state, jnp.sum(losses * images) / size
+
+
+def _rows(x: Array, batch: int) -> Array:
+    return x.reshape(-1, batch)
 
 
 def train_network(
@@ -171,7 +200,8 @@ def train_network(
 ) -> tuple[Params, Float[Array, " epochs"]]:
     """A fresh network after all epochs, and the mean loss of each; pure."""
     k_init, k_train = jax.random.split(key)
-    drop = int(recipe.epochs * recipe.drop_at)
+    more = PROTOCOLS[recipe.protocol]
+    drop = int(recipe.epochs * recipe.drop_at) + more
 
     def epoch(state, number):
         rate = jnp.where(number > drop, 0.1 * lr, lr)
@@ -185,7 +215,7 @@ def train_network(
         return train_epoch(network, recipe, state, examples, rate, k)
 
     state, losses = jax.lax.scan(
-        epoch, begin(network, recipe, k_init), jnp.arange(recipe.epochs)
+        epoch, begin(network, recipe, k_init), jnp.arange(recipe.epochs + more)
     )
     return state.result, losses
 

@@ -1,9 +1,9 @@
 """Evaluation: fresh networks, trained from scratch on a set, scored on real images.
 
 The literature's protocol (Zhao et al. 2021, section 4): SGD with momentum 0.9, weight
-decay 5e-4, 1,000 epochs with the rate divided by ten in the middle. A distilled set
-trains with the learning rate that was learned with it; a real set with 0.01 unless said
-otherwise.
+decay 5e-4, 1,000 epochs with the rate divided by ten in the middle, counted as the
+reference program counts them (`Recipe.protocol`). A distilled set trains with the
+learning rate that was learned with it; a real set with 0.01 unless said otherwise.
 """
 
 from collections.abc import Callable

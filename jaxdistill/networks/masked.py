@@ -4,34 +4,20 @@ y = dense(tokens) in their places, the mask token in all others, + fixed positio
 pixels = dense(norm(blocks(y))) without the class token's row
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxdistill.errors import InputError
 from jaxdistill.networks.layers import Dense, LayerNorm, truncated_normal
 from jaxdistill.networks.positions import Grid, fixed_positions
 from jaxdistill.networks.transformer import STD, Encoder
+from jaxdistill.networks.vit import patches
 from jaxdistill.ranges import OneOf, Range, Width
 from jaxdistill.settings import Small, declared
-from jaxdistill.types import Backbone, Params, PRNGKey
-
-
-class Decoder(NamedTuple):
-    """Pixels from the tokens of some patches: pure functions, and its name.
-
-    `apply(params, tokens, kept, grid)`: `tokens` are the class token's and those of the
-    patches that `kept` (n t) numbers, row by row, in a grid of rows and columns; the
-    backbone's own where none is given. Pixels lie as `networks.vit.patches` cuts them.
-    """
-
-    init: Callable[[PRNGKey], Params]
-    apply: Callable[..., Float[Array, "n patches pixels"]]
-    name: str
+from jaxdistill.types import Backbone, Decoder
 
 
 class MaskedDecoder(nn.Module):
@@ -104,5 +90,8 @@ def masked_decoder(
         out = module.apply({"params": params}, tokens, kept, grid)
         return out.astype(jnp.promote_types(out.dtype, jnp.float32))  # type: ignore
 
+    def cut(images):
+        return patches(images, backbone.patch)
+
     settings = ",".join(f"{key}={value}" for key, value in choices.items())
-    return Decoder(init, apply, f"masked-{backbone.width}-{pixels},{settings}")
+    return Decoder(init, apply, cut, f"masked-{backbone.width}-{pixels},{settings}")

@@ -121,6 +121,17 @@ def score_text(value: Any) -> str:
     return f"{value['mean']:.3f}{spread}" + ("" if n is None else f" ({n})")
 
 
+def error_text(score: Mapping[str, Any]) -> str:
+    """`mean ± standard error (standard error of n networks)`, of a score's spread."""
+    if not _is_score(score) or math.isnan(score["mean"]):
+        return "undefined"
+    n = score["n"]
+    if n == 1:
+        return f"{score['mean']:.3f} (one network)"
+    error = score["std"] / math.sqrt(n)
+    return f"{score['mean']:.3f} ± {error:.3f} (standard error of {n} networks)"
+
+
 def _is_score(value: Any) -> bool:
     """Whether this is one number with its spread, not one per class or a matrix."""
     return isinstance(value, Mapping) and isinstance(value.get("mean"), int | float)

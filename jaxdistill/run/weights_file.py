@@ -5,7 +5,7 @@ NAME.safetensors   arrays by path, and as metadata under `jaxdistill` what their
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,17 @@ def write_weights(path: Path, params: PyTree, facts: Mapping[str, Any]) -> int:
     # One key alone: several would be written in an order that changes.
     told = json.dumps({**plainly, SHA256: _checksum(tensors, plainly)})
     data = save(tensors, {MARK: told})
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data)
     return len(data)
 
 
-def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays by name, and the facts; `InputError` where there is no file.
+def read_weights(
+    path: Path, keys: Collection[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays by name, and the facts, which hold these keys.
 
-    Raises `Damaged` for a file that is none of ours, or not as it was written.
+    Raises `InputError` for a file that is none, `Damaged` for one that is not as it was
+    written, or that another program wrote.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -52,21 +54,15 @@ def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             told = (file.metadata() or {}).get(MARK, "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is no file: copy it again") from error
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, OSError) and (why := trouble_of(error, path, "read")):
             raise why from error
         raise Damaged(
             f"{path} cannot be read as safetensors ({error})", "copy it again"
         ) from error
-    try:
-        facts = json.loads(told)
-    except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise Damaged(
-            f"{path} does not say which network it is of",
-            "name a file that jaxdistill has written",
-        )
+    facts = _facts(path, told, keys)
     if facts.pop(SHA256, own := _checksum(tensors, facts)) != own:
         raise Damaged(f"{path} is damaged (its sha256 is another)", "copy it again")
     return tensors, facts
@@ -77,18 +73,32 @@ def fill(path: Path, like: PyTree, tensors: Mapping[str, np.ndarray]) -> PyTree:
     leaves, tree = tree_flatten_with_path(like)
     names = [_name(place) for place, _ in leaves]
     if odd := sorted(set(names) ^ set(tensors)):
-        lacks = "lacks" if odd[0] in names else "has an unknown"
+        lacks = "lacks" if odd[0] in names else "has, and the network has not,"
         raise InputError(
-            f"{path} {lacks} {odd[0]}, and {len(odd) - 1} more names differ from those "
-            "of the network: build the network as the file's was"
+            f"{path} {lacks} {odd[0]}, one of {len(odd)} names that differ: it is of "
+            "another network, or of another version; name its own, or write it again"
         )
     for name, (_, leaf) in zip(names, leaves, strict=True):
         if tensors[name].shape != leaf.shape:
             raise InputError(
                 f"{path} has {name} of shape {tensors[name].shape}, the network of "
-                f"{leaf.shape}: build the network as the file's was"
+                f"{leaf.shape}: it is of another network; name its own, or write it "
+                "again"
             )
     return jax.tree.unflatten(tree, [jnp.asarray(tensors[name]) for name in names])
+
+
+def _facts(path: Path, told: str, keys: Collection[str]) -> dict[str, Any]:
+    try:
+        facts = json.loads(told)
+        if not isinstance(facts, dict) or not set(keys) <= set(facts):
+            raise KeyError
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Damaged(
+            f"{path} does not say which network it is of",
+            "name a file that jaxdistill has written",
+        ) from error
+    return facts
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:

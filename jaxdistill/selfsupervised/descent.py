@@ -40,6 +40,7 @@ class Regime(NamedTuple):
     warmup: Annotated[float, Range(0, 1000), "epochs in which the rate rises"] = 1.0
     weight_decay: Annotated[Weight, "pull of weights to zero"] = 0.01
     weight_decay_last: Annotated[Weight, "adamw: the same at the end"] = 0.01
+    squares: Annotated[Decay, "adamw: what it keeps of squared gradients"] = 0.999
     clip: Annotated[Weight, "bound on each tensor's gradient; 0: none"] = 3.0
     momentum: Annotated[Decay, "of the target, at the start; 1 at the end"] = 0.9995
     frozen: Annotated[float, Range(0, 1000), "epochs that the last layer waits"] = 1.0
@@ -70,7 +71,7 @@ def descent(pretext: Pretext, regime: Regime, course: Course) -> Descent:
             if regime.optimiser == "adamw" and old.ndim > 1:
                 move = move + decay * old
             new = (old - own * move).astype(old.dtype)
-            return jnp.where(waits, old, new) if _is(path, pretext.late) else new
+            return jnp.where(waits, old, new) if _within(path, pretext.late) else new
 
         made = jax.tree_util.tree_map_with_path(moved, params, moves)
         held = _hold(waits, opt.inner_states[LATE], after.inner_states[LATE])
@@ -129,7 +130,7 @@ def clip_each(bound: float) -> optax.GradientTransformation:
 def _direction(regime: Regime) -> optax.GradientTransformation:
     clip = clip_each(regime.clip)
     if regime.optimiser == "adamw":
-        return optax.chain(clip, optax.scale_by_adam())
+        return optax.chain(clip, optax.scale_by_adam(b2=regime.squares))
     pulled = optax.add_decayed_weights(regime.weight_decay, mask=_matrices)
     if regime.optimiser == "sgd":
         return optax.chain(clip, pulled, optax.trace(0.9))
@@ -141,14 +142,15 @@ def _matrices(params: Params) -> PyTree[bool]:
     return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
-def _labels(params: Params, late: tuple[str, ...]) -> PyTree[str]:
+def _labels(params: Params, late: tuple[tuple[str, ...], ...]) -> PyTree[str]:
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: LATE if _is(path, late) else REST, params
+        lambda path, _: LATE if _within(path, late) else REST, params
     )
 
 
-def _is(path: tuple, late: tuple[str, ...]) -> bool:
-    return bool(late) and tuple(map(_name, path[: len(late)])) == late
+def _within(path: tuple, places: tuple[tuple[str, ...], ...]) -> bool:
+    names = tuple(map(_name, path))
+    return any(names[: len(place)] == place for place in places)
 
 
 def _name(key: Any) -> str:

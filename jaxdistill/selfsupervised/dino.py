@@ -14,19 +14,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.ranges import Decay, Range
+from jaxdistill.ranges import Decay
 from jaxdistill.selfsupervised.pretext import (
+    Heat,
     Pretext,
     features,
     image_keys,
     init_parts,
+    wide,
 )
 from jaxdistill.selfsupervised.viewing import Views, show_large, show_small
 from jaxdistill.settings import declared
 from jaxdistill.types import Backbone, Head, Params, Scalar, Standard
 
-Heat = Annotated[float, Range(0, 10, above=True)]
-LAST = ("dino", "last")  # the layer that waits in the first epoch
+LAST = (("dino", "last"), ("dino", "gain"))  # the layer that waits for an epoch
 
 
 class Centre(NamedTuple):
@@ -51,8 +52,8 @@ def dino_loss(
     student_heat: float = 0.1,
 ) -> Scalar:
     """The mean over the batch and all pairs of a view and another large one."""
-    p = jax.nn.softmax((_wide(teacher) - centre[None, None]) / teacher_heat)
-    log_q = jax.nn.log_softmax(_wide(student) / student_heat)
+    p = jax.nn.softmax((wide(teacher) - centre[None, None]) / teacher_heat)
+    log_q = jax.nn.log_softmax(wide(student) / student_heat)
     pairs = -jnp.einsum("qnk,vnk->qv", p, log_q) / teacher.shape[1]
     views, large = student.shape[0], teacher.shape[0]
     other = ~jnp.eye(large, views, dtype=bool)
@@ -68,7 +69,7 @@ def recentre(
     axis: str | None = None,
 ) -> Centre:
     """The centre after a batch, of which every device along `axis` has its share."""
-    z = _wide(teacher)
+    z = wide(teacher)
     p = jax.nn.softmax((z - centre.mean[None, None]) / heat)
     mean, answer, doubt = z.mean((0, 1)), p.mean((0, 1)), _entropy(p).mean()
     if axis is not None:
@@ -99,14 +100,13 @@ def dino(
         del now
         k_large, k_small, k_drop = jax.random.split(key, 3)
         large = show_large(batch, k_large, views)
-        small = show_small(batch, k_small, views)
-        keys = image_keys(k_drop, batch, len(large) + len(small))
+        keys = image_keys(k_drop, batch, 2 + views.locals)
         seen = features(backbone, target, large, standard)
         teacher = jax.lax.stop_gradient(answers(head, target, seen))
-        parts = [
-            features(backbone, params, large, standard, keys[: len(large)]),
-            features(backbone, params, small, standard, keys[len(large) :]),
-        ]
+        parts = [features(backbone, params, large, standard, keys[:2])]
+        if views.locals:
+            small = show_small(batch, k_small, views)
+            parts.append(features(backbone, params, small, standard, keys[2:]))
         student = answers(head, params, jnp.concatenate(parts))
         heats = {"teacher_heat": teacher_heat, "student_heat": student_heat}
         value = dino_loss(teacher, student, memory.mean, **heats)
@@ -128,10 +128,6 @@ def answers(
 def told(centre: Centre) -> dict[str, Scalar]:
     """What the metrics tell of a centre."""
     return {"entropy": centre.entropy, "doubt": centre.doubt}
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _entropy(p: Float[Array, "... k"]) -> Float[Array, "..."]:

@@ -78,7 +78,11 @@ def begin(
     params: Params,
     target: Params | None = None,
 ) -> State:
-    """The state before the first step; the target is the network itself, or another."""
+    """The state before the first step; the target is the network itself, or another.
+
+    Its arrays are its own: the first step may write over them.
+    """
     followed = () if not pretext.follows else params if target is None else target
+    own = jax.tree.map(jnp.copy, (params, followed, pretext.memory))
     opt = descent(pretext, regime, course).init(params)
-    return State(jnp.zeros((), jnp.int32), params, followed, pretext.memory, opt)
+    return State(jnp.zeros((), jnp.int32), own[0], own[1], own[2], opt)

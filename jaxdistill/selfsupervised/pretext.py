@@ -5,7 +5,7 @@ A `Pretext` is a loss of pure functions. Its parameters are `{"trunk": the backb
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxdistill.data.standard import from_unit
 from jaxdistill.errors import InputError
+from jaxdistill.ranges import Range
 from jaxdistill.types import (
     Backbone,
+    Decoder,
     Head,
     Params,
     PRNGKey,
@@ -22,6 +24,7 @@ from jaxdistill.types import (
 )
 
 UNKNOWN = -1  # the label of a film without one
+Heat = Annotated[float, Range(0, 10, above=True)]
 
 
 class Batch(NamedTuple):
@@ -54,20 +57,22 @@ class Pretext(NamedTuple):
 
     `target` is a moving average of the parameters where `follows`, else the parameters.
     `memory` is what is kept beside them, at its start. `axis` names the mesh axis that
-    a batch is divided over, for what looks at all of it. `late` is the path of what
-    waits for some epochs, `steady` what has a rate that does not fall.
+    a batch is divided over, for what looks at all of it. `late` are paths of what waits
+    for some epochs, `steady` the parts whose rate does not fall.
     """
 
     init: Callable[[PRNGKey], Params]
     loss: Callable[..., tuple[Array, tuple[dict[str, Array], PyTree]]]
     memory: PyTree = ()
     follows: bool = False
-    late: tuple[str, ...] = ()
+    late: tuple[tuple[str, ...], ...] = ()
     steady: tuple[str, ...] = ()
 
 
-def init_parts(parts: Mapping[str, Backbone | Head]) -> Callable[[PRNGKey], Params]:
-    """`init` of a backbone and heads by name, each from a key of its own."""
+def init_parts(
+    parts: Mapping[str, Backbone | Head | Decoder],
+) -> Callable[[PRNGKey], Params]:
+    """`init` of a backbone and what stands on it, each from a key of its own."""
 
     def init(key: PRNGKey) -> Params:
         keys = zip(parts, jax.random.split(key, len(parts)), strict=True)
@@ -103,3 +108,8 @@ def features(
     flat = from_unit(pictures.reshape(v * n, *shape), standard)
     drop = None if keys is None else keys.reshape(v * n)
     return backbone.features(params["trunk"], flat, drop).reshape(v, n, -1)
+
+
+def wide(x: Array) -> Array:
+    """The same in float32 or longer."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

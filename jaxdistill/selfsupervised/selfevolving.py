@@ -25,7 +25,6 @@ from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.ranges import Decay, Range, Weight
 from jaxdistill.selfsupervised.dino import (
     LAST,
-    Heat,
     answers,
     dino_loss,
     no_centre,
@@ -34,6 +33,7 @@ from jaxdistill.selfsupervised.dino import (
 )
 from jaxdistill.selfsupervised.pretext import (
     UNKNOWN,
+    Heat,
     Now,
     Pretext,
     features,

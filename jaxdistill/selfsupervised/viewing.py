@@ -89,9 +89,6 @@ def show_large(batch: Batch, key: PRNGKey, views: Views) -> Float[Array, "2 n s 
 
 
 def show_small(batch: Batch, key: PRNGKey, views: Views) -> Float[Array, "v n s s c"]:
-    """All small views of each film, in [0, 1]."""
-    count = views.locals
-    if not count:
-        side = views.local.size
-        return jnp.zeros((0, *batch.images[:, :side, :side].shape))
-    return make_views(batch.images, key, views.local, count, index=batch.numbers)
+    """All small views of each film, of which there is one at least, in [0, 1]."""
+    small, count = views.local, views.locals
+    return make_views(batch.images, key, small, count, index=batch.numbers)

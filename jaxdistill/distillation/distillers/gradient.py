@@ -19,7 +19,9 @@ gradients left to match.
 
 Different from the reference programs: the loops of any number of images per class are
 interpolated; several networks a step; IDC's networks train on the step's own real batch
-and without CutMix, and its images move once a step for all classes.
+and without CutMix, and its images move once a step for all classes. Its momentum and
+weight decay of networks are `net_momentum` and `net_weight_decay`; its rates are of
+pixels, see `jaxdistill.distillation.units`.
 """
 
 from typing import Annotated, NamedTuple
@@ -44,12 +46,13 @@ from jaxdistill.engine.training import (
     Examples,
     Recipe,
     TrainState,
+    begin,
     of_inputs,
     train_epoch,
 )
-from jaxdistill.ranges import CountOrZero, Many, OneOf, Rate
+from jaxdistill.ranges import CountOrZero, Decay, Many, OneOf, Rate, Weight
 from jaxdistill.settings import Small, declared
-from jaxdistill.types import Matched, Method, Network, Params
+from jaxdistill.types import Matched, Method, Network, Params, PRNGKey
 
 # Images per class, outer loops, epochs on the set after each: Zhao et al. 2021, code.
 LOOPS = (
@@ -63,9 +66,12 @@ LOOPS = (
 
 
 class Nets(NamedTuple):
-    """The networks in training, with how often each was matched and its number."""
+    """The networks in training, with how often each was matched and its number.
 
-    params: Params
+    What moves them is kept between matches, as long as a network lasts.
+    """
+
+    training: TrainState
     age: Int[Array, " nets"]
     id: Int[Array, " nets"]
 
@@ -86,6 +92,8 @@ def gradient_matching(
     nets: Annotated[Many, "networks a step; a multiple of the devices"] = 1,
     net_lr: Annotated[Rate, "rate of networks between matches"] = 0.01,
     net_batch: Annotated[Many, "images a step of theirs"] = 256,
+    net_momentum: Annotated[Decay, "of their steps; 0.9 as IDC"] = 0.0,
+    net_weight_decay: Annotated[Weight, "of theirs; 5e-4 as IDC"] = 0.0,
     distance: Annotated[str, OneOf(OF_GRADIENTS), "of gradients"] = "layers_cosine",
     train_on: Annotated[
         str, OneOf(("synthetic", "real")), "what networks train on; real as IDC"
@@ -104,11 +112,14 @@ def gradient_matching(
     outer_loops, inner_epochs = outer_loops or outer, inner_epochs or epochs
     measure = OF_GRADIENTS[distance]
     one_hot = jnp.eye(classes)
-    recipe = Recipe(inner_epochs, net_batch, 0.0, 0.0, 1.0, policy)
+    recipe = Recipe(
+        inner_epochs, net_batch, net_momentum, net_weight_decay, 1.0, policy
+    )
 
     def init(key):
-        params = jax.vmap(network.init)(jax.random.split(key, nets))
-        return Nets(params, jnp.zeros(nets, jnp.int32), jnp.arange(nets))
+        fresh = jax.vmap(lambda k: begin(network, recipe, k))
+        numbers = jnp.arange(nets)
+        return Nets(fresh(jax.random.split(key, nets)), 0 * numbers, numbers)
 
     def loss(synthetic, inner, batch, key):
         images = by_class(synthetic.images, classes)
@@ -125,7 +136,8 @@ def gradient_matching(
             stacks = (batch, images, targets, one_hot, keys)
             return map_population(of_class, *stacks, mode=population).sum()
 
-        apart = map_population(of_net, inner.params, inner.id, mode=population)
+        params = inner.training.params
+        apart = map_population(of_net, params, inner.id, mode=population)
         return apart.mean(), Matched({"match": apart.mean()}, jnp.ones(()))
 
     def advance(inner, residual, synthetic, batch, key):
@@ -136,18 +148,18 @@ def gradient_matching(
         else:
             examples = of_inputs(synthetic.images, jax.nn.softmax(synthetic.logits))
 
-        def of_net(params, age, number):
+        def of_net(training, age, number):
             k = jax.random.fold_in(key, number)
             old = age + 1 >= outer_loops
-            params = jax.lax.cond(
+            training = jax.lax.cond(
                 old,
-                lambda: network.init(k),
-                lambda: _train(network, recipe, params, examples, net_lr, k),
+                lambda: begin(network, recipe, k),
+                lambda: _train(network, recipe, training, examples, net_lr, k),
             )
-            return params, jnp.where(old, 0, age + 1)
+            return training, jnp.where(old, 0, age + 1)
 
-        params, age = map_population(of_net, *inner, mode=population)
-        return Nets(params, age, inner.id)
+        training, age = map_population(of_net, *inner, mode=population)
+        return Nets(training, age, inner.id)
 
     return Method(init, loss, advance, class_batches(batch_real), population=True)
 
@@ -180,12 +192,15 @@ def _gradient(
 
 
 def _train(
-    network: Network, recipe: Recipe, params: Params, examples: Examples, lr, key
-) -> Params:
-    def epoch(params, k):
-        state, _ = train_epoch(
-            network, recipe, TrainState(params, ()), examples, jnp.asarray(lr), k
-        )
-        return state.params, None
+    network: Network,
+    recipe: Recipe,
+    training: TrainState,
+    examples: Examples,
+    lr: float,
+    key: PRNGKey,
+) -> TrainState:
+    def epoch(state, k):
+        now = train_epoch(network, recipe, state, examples, jnp.asarray(lr), k)
+        return now[0], None
 
-    return jax.lax.scan(epoch, params, jax.random.split(key, recipe.epochs))[0]
+    return jax.lax.scan(epoch, training, jax.random.split(key, recipe.epochs))[0]

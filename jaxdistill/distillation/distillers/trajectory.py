@@ -14,8 +14,10 @@ and an average of the set. TESLA (Cui et al. 2023): `gradient="first_order"`. DD
 IADD, HoP-TM: a `Weighting`, and for the last the shape term.
 
 Different from the reference programs: several segments a step; the learning rate is a
-softplus, so it stays positive; batches of the synthetic set are always full (what does
-not divide waits for the next shuffle); validation, not test, chooses the iterate.
+softplus, so it stays positive (`optimizer.plain_lr` moves it as they do); TESLA's step
+is that of its paper, twice that of its program, which multiplies a tuple by two;
+batches of the synthetic set are always full (what does not divide waits for the next
+shuffle); validation, not test, chooses the iterate.
 """
 
 from collections.abc import Callable
@@ -34,6 +36,7 @@ from jaxdistill.distillation.distillers.segments import (
 )
 from jaxdistill.distillation.distillers.weighting import WEIGHTINGS, Weighting, uniform
 from jaxdistill.distillation.experts import Experts
+from jaxdistill.engine.depth import parameters_before
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.microbatch import microbatch
 from jaxdistill.engine.population import map_population
@@ -108,7 +111,8 @@ def trajectory_matching(
         inputs = schedule(jax.random.fold_in(key, segment.id), m, batch, unroll_steps)
         middle, final = student(synthetic, segment.start, inputs)
         error = _squared(final, segment.target)
-        weights = jax.lax.stop_gradient(weighting.weights(state, error))
+        before = parameters_before(network, synthetic.images.shape[1:])
+        weights = jax.lax.stop_gradient(weighting.weights(state, error, before))
         distance = _weighted(weights, _squared(segment.start, segment.target))
         loss = _weighted(weights, error) / distance
         if shape_weight:

@@ -1,9 +1,11 @@
 """Which parameters a trajectory must match, and how much: plug-ins of `trajectory`.
 
-Each is a `Weighting`: `init(params)` makes its state, `weights(state, error)` a weight
-for every parameter from the squared error of this segment, `advance(state, error)`
-moves the state by the error averaged over the step's segments. Weights carry no
-gradient.
+Each is a `Weighting`: `init(params)` makes its state, `weights(state, error, before)` a
+weight for every parameter from the squared error of this segment, `advance(state,
+error)` moves the state by the error averaged over the step's segments. `before` tells
+by array how many parameters lie between it and the images, see
+`jaxdistill.engine.depth`: the order of the arrays in a tree is that of their names.
+Weights carry no gradient.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,7 @@ class Weighting(NamedTuple):
     """A state over parameters, the weights it gives, and how it moves."""
 
     init: Callable[[Params], PyTree]
-    weights: Callable[[PyTree, Params], Params]
+    weights: Callable[[PyTree, Params, PyTree], Params]
     advance: Callable[[PyTree, Params], PyTree]
 
 
@@ -30,7 +32,7 @@ def uniform() -> Weighting:
     """Every parameter counts alike, as in Cazenavette et al. (2022)."""
     return Weighting(
         init=lambda params: (),
-        weights=lambda state, error: jax.tree.map(jnp.ones_like, error),
+        weights=lambda state, error, before: jax.tree.map(jnp.ones_like, error),
         advance=lambda state, error: state,
     )
 
@@ -45,7 +47,7 @@ def pruning(
     the segment are dropped, over all parameters together.
     """
 
-    def weights(state, error):
+    def weights(state, error, before):
         flat = jnp.concatenate([e.ravel() for e in jax.tree.leaves(error)])
         limit = jnp.quantile(flat, 1.0 - share)
         return jax.tree.map(lambda e: (e <= limit).astype(e.dtype), error)
@@ -63,14 +65,14 @@ def deep_only(
     carry low-level detail that a small set should not spend itself on.
     """
 
-    def weights(state, error):
-        leaves, structure = jax.tree.flatten(error)
-        total, seen, kept = sum(e.size for e in leaves), 0, []
-        for e in leaves:
-            at = seen + jnp.arange(e.size).reshape(e.shape)
-            kept.append((at >= share * total).astype(e.dtype))
-            seen += e.size
-        return jax.tree.unflatten(structure, kept)
+    def weights(state, error, before):
+        left_out = share * sum(e.size for e in jax.tree.leaves(error))
+
+        def deep(e, first):
+            at = first + jnp.arange(e.size).reshape(e.shape)
+            return (at >= left_out).astype(e.dtype)
+
+        return jax.tree.map(deep, error, before)
 
     return uniform()._replace(weights=weights)
 
@@ -97,7 +99,7 @@ def easy_first(
         limit = base * growth ** (step // every).astype(jnp.float32)
         return jax.tree.map(lambda m, e: m | (e < limit), mask, error)
 
-    def weights(state, error):
+    def weights(state, error, before):
         mask = joined(state, error)
         empty = ~jnp.any(jnp.stack([m.any() for m in jax.tree.leaves(mask)]))
         return jax.tree.map(lambda m, e: (m | empty).astype(e.dtype), mask, error)
@@ -129,7 +131,7 @@ def importance(rate: Annotated[Rate, "at which the weights learn"]) -> Weighting
 
     return Weighting(
         init=lambda params: jax.tree.map(jnp.zeros_like, params),
-        weights=lambda state, error: jax.tree.map(softmax, state),
+        weights=lambda state, error, before: jax.tree.map(softmax, state),
         advance=advance,
     )
 

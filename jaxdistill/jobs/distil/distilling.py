@@ -12,13 +12,14 @@ from jaxdistill.distillation.distill import DistillState, distilling
 from jaxdistill.distillation.experts import Experts, expert_labelled
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
-from jaxdistill.jobs.distil import rules
+from jaxdistill.jobs.distil import choosing, rules
+from jaxdistill.jobs.distil.beginning import beginning
 from jaxdistill.jobs.distil.expert_store import (
     Teaching,
     ensure_experts,
     require_teaching,
 )
-from jaxdistill.jobs.distil.recovery import finished, recover, scalars, set_file
+from jaxdistill.jobs.distil.recovery import finished, recover, scalars
 from jaxdistill.jobs.judging.evaluating import conclude, draw_curve, record_of
 from jaxdistill.jobs.judging.judge import Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
@@ -30,9 +31,8 @@ from jaxdistill.run.files import write_json
 from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
 from jaxdistill.run.places import place
-from jaxdistill.run.report import ROWS, costs
+from jaxdistill.run.report import ROWS, costs, error_text
 from jaxdistill.run.workdir import Workdir, open_workdir
-from jaxdistill.run.writer import read_metrics
 from jaxdistill.types import Learner, Method, Synthetic
 
 
@@ -95,7 +95,7 @@ def first_set(parts: Parts) -> Synthetic:
     """The set that distillation starts from, which with the method passes its rules."""
     config = parts.config
     key = jax.random.fold_in(parts.loop.key, 1)
-    start = build.build_initial(config, parts.judge.pool, key)
+    start = beginning(config, parts.judge.pool, key)
     rules.require_method(config, parts.judge, start, parts.loop.mesh)
     return start
 
@@ -176,10 +176,10 @@ def complete(
         if config["init"]["labels"] == "experts":
             start = label(start)
         finish = label if config["relabel"] else lambda synthetic: synthetic
-        optimiser = build.build_optimiser(config)
+        optimiser = build.build_optimiser(config, parts.judge.pool.standard)
         learner = distilling(method, start, optimiser, average_decay=config["average"])
         try:
-            pace = _distil(parts, method, learner, finish, home)
+            pace = _distil(parts, method, learner, finish, home, say)
         except Diverged as error:
             raise Diverged(f"{error}{_best_so_far(parts, home)}") from error
         summary = _choose(parts, home, way, say) | way.measure(parts, method, learner)
@@ -210,15 +210,22 @@ def _taught(parts: Parts, way: Way) -> tuple[Method, Label]:
 
 
 def _distil(
-    parts: Parts, method: Method, learner: Learner, finish: Label, home: Workdir
+    parts: Parts,
+    method: Method,
+    learner: Learner,
+    finish: Label,
+    home: Workdir,
+    say: Callable,
 ) -> Pace:
     config, judge = parts.config, parts.judge
-    score = validation(judge)
+    score, metric = validation(judge), config["eval"]["select"]
 
     def validate(step: int, state: DistillState, writer) -> None:
         synthetic = finish(state.average if config["average"] else state.synthetic)
-        save_synthetic(set_file(home, step), synthetic, judge.pool)
-        writer.write_scalars(step, scalars(score(synthetic)))
+        save_synthetic(choosing.set_file(home, step), synthetic, judge.pool)
+        found = score(synthetic)
+        writer.write_scalars(step, scalars(found))
+        say(f"step {step}: validation {metric} {error_text(found[metric])}")
 
     recover(home, config["eval"]["every"], config["steps"], score)
     events = (Event(config["eval"]["every"], validate, "eval.every"),)
@@ -229,42 +236,36 @@ def _distil(
 
 def _best_so_far(parts: Parts, home: Workdir) -> str:
     """Where the best set of a run that cannot go on lies, by validation."""
-    curve = _validations(home, parts.config["eval"]["select"])
+    curve = choosing.validations(home, parts.config["eval"]["select"])
     if not curve:
         return ""
     best = max(curve, key=lambda step: curve[step][0])
-    return f"; its best set by validation is kept, {set_file(home, best)}"
+    return f"; its best set by validation is kept, {choosing.set_file(home, best)}"
 
 
 def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:
     """The set that validation prefers, judged on test beside what it must beat."""
     judge, metric = parts.judge, parts.config["eval"]["select"]
-    curve = _validations(home, metric)
+    curve = choosing.validations(home, metric)
     if not curve:
         raise Diverged(
             f"no validation gave a finite {metric}: networks that train on the set "
             "come to no finite answers; lower init.lr or the rates of "
             f"config.optimizer, with a new --workdir; its sets are in {home.synthetic}"
         )
-    step, final = max(curve, key=lambda s: curve[s][0]), max(curve)
-    best = load_synthetic(set_file(home, step)).synthetic
-    last = load_synthetic(set_file(home, final)).synthetic if final != step else None
+    choice, final = choosing.choose(judge, home, curve, say), max(curve)
+    file = choosing.set_file(home, choice.step)
+    best, last = load_synthetic(file).synthetic, None
+    if final != choice.step:
+        last = load_synthetic(choosing.set_file(home, final)).synthetic
     summary = conclude(judge, best, last, home, say, names=way.rows)
     if figures.available():
-        drawn = draw_curve(home, curve, step, metric, summary["validation"])
+        drawn = draw_curve(home, curve, choice.step, metric, summary["validation"])
         summary["figures"].append(str(drawn.relative_to(home.path)))
     return summary | {
-        "selected_step": step,
+        "selected_step": choice.step,
         "last_step": final,
-        "selected_by": f"validation {metric}",
-        "synthetic": str(set_file(home, step).relative_to(home.path)),
-    }
-
-
-def _validations(home: Workdir, metric: str) -> dict[int, tuple[float, float]]:
-    name = f"val_{metric}"
-    return {
-        line["step"]: (line[name], line[f"{name}_std"])
-        for line in read_metrics(home.metrics)
-        if line.get(name) is not None
+        "selected_by": choice.told,
+        "choice": choice.rounds,
+        "synthetic": str(file.relative_to(home.path)),
     }

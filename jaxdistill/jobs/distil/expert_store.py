@@ -61,7 +61,8 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
         "key": jax.random.key_data(loop.key).tolist(),
     }
     # What records that lack these keys stand for.
-    new = {"balanced": False, "recipe.average": 0.0}
+    new: dict[str, Any] = {"balanced": False, "recipe.average": 0.0}
+    new |= {"recipe.protocol": teaching.recipe.protocol}  # of evaluations alone
     with open_workdir(folder, record, said="experts.folder", usual=new) as home:
         groups = [folder / _group(i, at_once) for i in range(0, count, at_once)]
         lost = [one for one in groups if _missing(one, teaching.recipe.epochs)]

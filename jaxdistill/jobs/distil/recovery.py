@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxdistill.jobs.distil.choosing import set_file
 from jaxdistill.jobs.judging.synthetic import load_synthetic
 from jaxdistill.run.files import read_record
 from jaxdistill.run.kept import note, set_aside, usable
@@ -13,11 +14,6 @@ from jaxdistill.run.writer import read_metrics, rewrite_metrics
 from jaxdistill.types import Synthetic
 
 VALIDATION = "val_"
-
-
-def set_file(home: Workdir, step: int) -> Path:
-    """Where the set of a step lies."""
-    return home.synthetic / f"step_{step:06d}.npz"
 
 
 def scalars(found: Mapping[str, Any]) -> dict[str, float]:

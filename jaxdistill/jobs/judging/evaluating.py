@@ -79,7 +79,7 @@ def conclude(
         **{name: row["test"] for name, row in found.items()},
         "validation": {name: row["val"] for name, row in found.items()},
         "protocol": {
-            name: {key: row[key] for key in ("lr", "epochs", "images")}
+            name: {key: row[key] for key in ("lr", "epochs", "protocol", "images")}
             for name, row in found.items()
         },
         "cross_architecture": {

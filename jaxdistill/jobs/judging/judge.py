@@ -58,13 +58,19 @@ class Judge(NamedTuple):
         )
 
 
-def validation(judge: Judge):
+# What the numbers of its keys train, after the judge's own.
+FIRST_ROUND, FINALISTS = 0, 5
+
+
+def validation(judge: Judge, numbered: int = FIRST_ROUND, seeds: int = 0):
     """`synthetic -> {metric: {"mean", "std", "n"}}` on the validation split.
 
-    Each call trains the same networks, so that iterates differ by their images alone.
+    Each call trains the same networks, so that iterates differ by their images alone:
+    `seeds` of them, or `eval.seeds`, from the keys of that number.
     """
     s = judge.settings
-    keys = jax.random.split(jax.random.fold_in(judge.key, 0), s["seeds"])
+    key = jax.random.fold_in(judge.key, numbered)
+    keys = jax.random.split(key, seeds or s["seeds"])
     val = judge.pool.val
     labels = np.asarray(val.labels)
 
@@ -177,7 +183,7 @@ def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
         )
         return part(row.examples, row.subsets, both, lr, keys)
 
-    tried = [run(lr) for lr in row.lrs]
+    tried, how = [run(lr) for lr in row.lrs], judge.how(row.lrs[0], row.epochs)
     val, test = np.asarray(pool.val.labels), np.asarray(pool.test.labels)
     on_val = [[scores(p[: len(val)], val) for p in out] for out in tried]
     worth = [summarise(runs)[s["select"]]["mean"] for runs in on_val]
@@ -187,6 +193,7 @@ def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
         "val": on_val[best],
         "lr": np.asarray(row.lrs[best]).tolist(),
         "epochs": row.epochs,
+        "protocol": how.protocol if isinstance(how, Recipe) else "its own rates",
         "images": int(
             row.examples.size if row.subsets is None else row.subsets.shape[1]
         ),

@@ -81,12 +81,18 @@ def require_fits(saved: SavedSet, path: Path, pool: Pool) -> None:
         raise InputError(
             f"{path} holds images of shape {shape} of {', '.join(saved.class_names)}, "
             f"but {pool.name} has {pool.image_shape} of {', '.join(pool.class_names)}: "
-            "evaluate it on the data it was distilled from"
+            "use it with the data it was distilled from"
+        )
+    whitened = [one.whitening is not None for one in (saved.standard, pool.standard)]
+    if whitened[0] != whitened[1]:
+        raise InputError(
+            f"{path} was distilled with data.zca={whitened[0]} where {pool.name} has "
+            f"data.zca={whitened[1]}: use it with the data it was distilled from"
         )
     for mine, other in zip(saved.standard[:2], pool.standard[:2], strict=True):
         if not np.allclose(mine, other, rtol=1e-3, atol=1e-3):
             raise InputError(
                 f"{path} was standardised by {np.asarray(mine).tolist()} where "
-                f"{pool.name} has {np.asarray(other).tolist()}: use the data "
-                "it was distilled from"
+                f"{pool.name} has {np.asarray(other).tolist()}: use it with "
+                "the data it was distilled from"
             )

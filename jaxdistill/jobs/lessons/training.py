@@ -64,7 +64,8 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
     """The network of a lesson: trained, or gone on with, or read."""
     folder = room.folder / "lessons" / lesson.name
     file = folder / FILE
-    if usable(file, read_weights) is None:
+    found = usable(file, lambda path: _read(path, lesson))
+    if found is None:
         require_multiple("batch", lesson.regime.batch, room.mesh)
         room.say(f"{lesson.name}: {lesson.course.steps} steps")
         learner = learn(lesson.pretext, lesson.regime, lesson.course)
@@ -76,7 +77,8 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
         _require_finite(lesson.name, state.params)
         both = {"student": state.params, "teacher": state.target}
         write_weights(file, jax.device_get(both), facts)
-    return _read(file, lesson)
+        found = _read(file, lesson)
+    return found
 
 
 def begin_with(file: Path, params: Params) -> Params:

@@ -32,7 +32,7 @@ from jaxdistill.jobs.segment.lessons import (
     facts_of,
     tutors,
 )
-from jaxdistill.jobs.segment.models import load_model, save_model, save_program
+from jaxdistill.jobs.segment.models import load_model, save_program
 from jaxdistill.jobs.segment.plan import Plan, Pupil, of_teacher, plan
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.apart import require_outside
@@ -42,6 +42,8 @@ from jaxdistill.run import report as reports
 from jaxdistill.run.files import digest, read_record, write_atomic, write_json
 from jaxdistill.run.kept import usable
 from jaxdistill.run.places import place
+from jaxdistill.run.rows import as_csv
+from jaxdistill.run.weights_file import write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 LATER = ("unseen", "seeds", "students")  # of the protocol: what may be added
@@ -162,7 +164,7 @@ def _keep(room: Room, pupil: Pupil, seat: Seat, params: Any) -> None:
     one = Judged(pupil.name, pupil.digest, Tutors())
     path = one.file(room, seat, "models", ".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(path, params, facts_of(room, pupil.config, "student"))
+    write_weights(path, params, facts_of(room, pupil.config, "student"))
 
 
 def _voice(config: Config) -> str:
@@ -213,7 +215,7 @@ def _write(
     rows: list[tables.Row],
     reasons: Mapping[str, str],
 ) -> None:
-    write_atomic(home.path / "table.csv", tables.as_csv(rows).encode())
+    write_atomic(home.path / "table.csv", as_csv(rows).encode())
     text = tables.as_markdown(rows, reasons)
     write_atomic(home.path / "table.md", text.encode())
     if figures.available():

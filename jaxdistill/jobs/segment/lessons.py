@@ -20,13 +20,14 @@ from jaxdistill.data.protocol import Fold
 from jaxdistill.data.slices import slices_of
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.errors import Diverged
-from jaxdistill.jobs.segment.models import load_model, save_model
+from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import Pupil, of_teacher
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.run.files import digest, read_record, write_json
 from jaxdistill.run.kept import usable
 from jaxdistill.run.limits import Limit
 from jaxdistill.run.loop import Loop, train
+from jaxdistill.run.weights_file import write_weights
 from jaxdistill.segmentation.drawing import stock
 from jaxdistill.segmentation.teaching import (
     Practice,
@@ -187,7 +188,7 @@ def _teacher(
         raise Diverged(
             f"the weights of teacher {label} are not finite: lower teaching.lr"
         )
-    save_model(file, trained.params, facts_of(room, config, "teacher"))
+    write_weights(file, trained.params, facts_of(room, config, "teacher"))
     return file
 
 

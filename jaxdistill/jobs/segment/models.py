@@ -6,7 +6,6 @@ NAME.stablehlo     the network with its weights for CPU, CUDA and TPU, for any
                    number of slices: `jax.export.deserialize(bytes).call(images)`
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +13,13 @@ import jax
 import numpy as np
 from jax import export
 
-from jaxdistill.errors import Damaged
 from jaxdistill.networks import build_segmenter
 from jaxdistill.run.files import write_atomic
-from jaxdistill.run.weights_file import fill, read_weights, write_weights
+from jaxdistill.run.weights_file import fill, read_weights
 from jaxdistill.types import Params, Segmenter
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+FACTS = ("network", "channels", "classes", "class_names")
 
 
 class Model(NamedTuple):
@@ -31,25 +30,12 @@ class Model(NamedTuple):
     facts: dict[str, Any]
 
 
-def save_model(path: Path, params: Params, facts: Mapping[str, Any]) -> int:
-    """Write the weights; returns the bytes that they take on disk.
-
-    `facts` holds `network` (name and settings), `channels`, `classes` and more.
-    """
-    return write_weights(path, params, facts)
-
-
 def load_model(path: Path) -> Model:
     """The network of a file; `InputError` for a file that is none, or another's.
 
     Raises `Damaged` for a file that is not as it was written.
     """
-    tensors, facts = read_weights(path)
-    if not {"network", "channels", "classes", "class_names"} <= set(facts):
-        raise Damaged(
-            f"{path} does not say which network it is of",
-            "name a file that jaxdistill segment has written",
-        )
+    tensors, facts = read_weights(path, FACTS)
     network = build_segmenter(
         channels=facts["channels"], classes=facts["classes"], **facts["network"]
     )

@@ -5,8 +5,6 @@ numbers are means and deviations over seeds, of the mean over cases and classes;
 of the row `mean` are over seeds as well, of the mean over sites.
 """
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +13,11 @@ import numpy as np
 
 from jaxdistill.jobs.segment.judging import METRICS as SCORED
 from jaxdistill.run.report import human_bytes, human_seconds, markdown, score_text
+from jaxdistill.run.rows import Row, gain, gain_text, spread
 
 METRICS = (*SCORED, "missed")
 SHOWN = ("dice", "hd95", "assd", "nsd")
 MEAN = "mean"
-Row = dict[str, Any]
 Scores = Mapping[tuple[str, str, int], Mapping[str, float]]  # by name, site, seed
 
 
@@ -48,26 +46,6 @@ def rows_of(
     return rows
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample deviation and count of the finite values; of one, no deviation."""
-    finite = [v for v in values if math.isfinite(v)]
-    if not finite:
-        return {"mean": math.nan, "std": None, "n": 0}
-    std = float(np.std(finite, ddof=1)) if len(finite) > 1 else None
-    return {"mean": float(np.mean(finite)), "std": std, "n": len(finite)}
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Every column of every row; a score is two columns, the mean and `_std`."""
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return file.getvalue()
-
-
 def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
     """Means over the sites with costs, then Dice by site, then what failed."""
     sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))
@@ -83,7 +61,7 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
                 if "seconds_per_slice" in row
                 else "–",
             ]
-            cells.append([row["trained"], *told, _gained(row["gain"]), *costs])
+            cells.append([row["trained"], *told, gain_text(row["gain"]), *costs])
     by_site = [["Dice on the site left out", *sites]]
     for name in dict.fromkeys(row["trained"] for row in rows):
         own = {row["site"]: row["dice"] for row in rows if row["trained"] == name}
@@ -106,31 +84,9 @@ def _gain(
         for seed in seeds
         if (name, site, seed) in scores and ("alone", site, seed) in scores
     ]
-    if name == "alone" or not pairs:
-        return None
-    found = spread(pairs)
-    std, n = found["std"], found["n"]
-    return {**found, "error": None if std is None else std / math.sqrt(n)}
-
-
-def _gained(gain: Mapping[str, Any] | None) -> str:
-    if gain is None:
-        return "–"
-    error = "" if gain["error"] is None else f" ({gain['error']:.3f})"
-    return f"{gain['mean']:+.3f}{error}"
+    return None if name == "alone" else gain(pairs)
 
 
 def _mean(values: Sequence[float]) -> float:
     finite = [v for v in values if math.isfinite(v)]
     return float(np.mean(finite)) if finite else math.nan
-
-
-def _flat(row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            std = "" if value["std"] is None else value["std"]
-            flat |= {key: value["mean"], f"{key}_std": std}
-        else:
-            flat[key] = "" if value is None else value
-    return flat

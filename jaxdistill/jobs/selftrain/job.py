@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdistill.data.folds import divide
 from jaxdistill.data.pool import counts
 from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
@@ -33,14 +34,16 @@ from jaxdistill.jobs.selftrain.lessons import (
     supervised,
 )
 from jaxdistill.jobs.selftrain.plan import CEILING, MAIN, SUPERVISED, Plan, Way, plan
-from jaxdistill.jobs.settings import build_selftraining as build
 from jaxdistill.jobs.settings.apart import require_outside
+from jaxdistill.jobs.settings.build_backbones import build_backbones, build_films
+from jaxdistill.jobs.settings.build_selftraining import build_stage
 from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
 from jaxdistill.run.files import write_atomic, write_json
 from jaxdistill.run.places import place
+from jaxdistill.run.rows import as_csv
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 LATER = ("seeds", "ablations", "variants", "ceiling")  # of the protocol
@@ -57,9 +60,10 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     require_outside(config, workdir)
     split_cpu(config["devices"]["cpu"])
     wanted = plan(config)
-    pool, folds = build.build_films(config)
+    pool = build_films(config)
+    folds = divide(pool, **config["films"])
     for way in wanted.ways:
-        build.build_parts(way.config, pool)  # refuses what does not fit together
+        build_stage(way.config, pool)  # refuses what does not fit together
     check(folds, wanted)
     record, inputs = record_of(config), prints(pool)
     was = usual(config)
@@ -75,7 +79,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         for seed in wanted.seeds:
             for name, way, taught in _trained(school, wanted, seed, reasons):
                 robust = config["eval"]["robustness"] and name in _ends(wanted)
-                network = build.build_parts(way.config, pool).network
+                network = build_backbones(way.config, pool).network
                 blur = config["eval"]["blur"]
                 bench[name, seed] = judge(room, network, taught, blur, robust)
                 models[name, seed] = taught
@@ -153,7 +157,7 @@ def _write(
     models: Models,
     reasons: Mapping[str, str],
 ) -> None:
-    write_atomic(home.path / "table.csv", tables.as_csv(rows).encode())
+    write_atomic(home.path / "table.csv", as_csv(rows).encode())
     text = tables.as_markdown(rows, reasons)
     write_atomic(home.path / "table.md", text.encode())
     seed, (first, last) = wanted.seeds[0], _ends(wanted)
@@ -206,5 +210,5 @@ def _summary(
 
 def _size(config: Config, room: Room) -> int:
     """Parameters of the network that is judged."""
-    network = build.build_parts(config, room.pool).network
+    network = build_backbones(config, room.pool).network
     return parameters(jax.eval_shape(network.init, jax.random.key(0)))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxdistill.data.standard import from_unit
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure
-from jaxdistill.jobs.settings import build_selftraining as build
+from jaxdistill.jobs.settings.build_backbones import build_backbones
 
 
 def attention(
@@ -21,7 +21,7 @@ def attention(
     The mean over heads of what the class token takes from each patch; nothing is drawn
     for a backbone without patches.
     """
-    backbone = build.build_parts(config, room.pool).backbone
+    backbone = build_backbones(config, room.pool).backbone
     count = config["eval"]["maps"]
     if backbone.attention is None or not count or not models:
         return

@@ -5,9 +5,6 @@ DeLong's of one model, its ends averaged over seeds; a gain is over `supervised`
 same seed, with its standard error over seeds and the median of DeLong's paired p.
 """
 
-import csv
-import io
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,9 +14,9 @@ from jaxdistill.evaluation.delong import Difference
 from jaxdistill.jobs.lessons.judging import BY_CLASS, SCALARS, Record
 from jaxdistill.jobs.selftrain.plan import SUPERVISED
 from jaxdistill.run.report import markdown, score_text
+from jaxdistill.run.rows import Row, gain, gain_text, spread
 
 METRICS = (*SCALARS, "calibration_error")
-Row = dict[str, Any]
 Bench = Mapping[tuple[str, int], Record]  # by name and seed
 Tests = Mapping[tuple[str, int], Difference]
 
@@ -49,12 +46,6 @@ def rows_of(names: Sequence[str], seeds: Sequence[int], bench: Bench, tests: Tes
     return rows
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample deviation and count; of one value, no deviation."""
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "std": std, "n": len(values)}
-
-
 def _gain(name: str, here: Mapping[int, Record], bench: Bench) -> Any:
     if name == SUPERVISED:
         return None
@@ -63,22 +54,7 @@ def _gain(name: str, here: Mapping[int, Record], bench: Bench) -> Any:
         for seed, one in here.items()
         if (SUPERVISED, seed) in bench
     ]
-    if not gains:
-        return None
-    found = spread(gains)
-    std = found["std"]
-    return found | {"error": None if std is None else std / math.sqrt(len(gains))}
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Every column of every row; a score is two columns, the mean and `_std`."""
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return file.getvalue()
+    return gain(gains)
 
 
 def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
@@ -90,28 +66,10 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
         told = [score_text(row[name]) for name in ("balanced_accuracy", METRICS[-1])]
         p = "–" if row["p"] is None else f"{row['p']:.2g}"
         interval = f"{low:.3f} to {high:.3f}"
-        gain = _gain_text(row["gain"])
-        cells.append([row["trained"], score_text(row["auc"]), interval, gain, p, *told])
+        gained = gain_text(row["gain"])
+        cells.append(
+            [row["trained"], score_text(row["auc"]), interval, gained, p, *told]
+        )
     lines = [markdown(cells)]
     lines += [f"\n{at}: {reason}" for at, reason in reasons.items()]
     return "\n".join(lines) + "\n"
-
-
-def _gain_text(gain: Any) -> str:
-    if gain is None:
-        return "–"
-    error = "" if gain["error"] is None else f" ({gain['error']:.3f})"
-    return f"{gain['mean']:+.3f}{error}"
-
-
-def _flat(row: Row) -> Row:
-    made: Row = {}
-    for key, value in row.items():
-        if isinstance(value, Mapping):
-            made[key] = value["mean"]
-            made[f"{key}_std"] = value["std"]
-        elif isinstance(value, list):
-            made |= {f"{key}_{i}": one for i, one in enumerate(value)}
-        else:
-            made[key] = value
-    return made

@@ -14,11 +14,13 @@ from jaxdistill.distillation.distillers.soft_label import starting_at
 from jaxdistill.distillation.experts import RECIPE, Experts
 from jaxdistill.distillation.initial import few_images, initial
 from jaxdistill.distillation.mosaic import multi_formation, require_factor
+from jaxdistill.distillation.units import of_pixels, of_plain_lr
 from jaxdistill.engine.schedule import Schedule
 from jaxdistill.engine.training import Recipe
 from jaxdistill.errors import InputError, require_name
+from jaxdistill.jobs.settings.records import Together
 from jaxdistill.settings import Chosen, Section, read, section_of, settings_of
-from jaxdistill.types import Method, Network, Pool, PRNGKey, Synthetic
+from jaxdistill.types import Method, Network, Pool, PRNGKey, Standard, Synthetic
 
 Config = Mapping[str, Any]
 
@@ -85,7 +87,7 @@ def expert_recipe(config: Config, policy: augment.Policy) -> Recipe:
 def eval_recipe(config: Config, policy: augment.Policy, epochs: int) -> Recipe:
     """How fresh networks train in an evaluation."""
     e = config["eval"]
-    chosen = ("batch", "momentum", "weight_decay", "drop_at")
+    chosen = ("batch", "momentum", "weight_decay", "drop_at", "protocol")
     return Recipe(epochs=epochs, policy=policy, **{key: e[key] for key in chosen})
 
 
@@ -149,13 +151,17 @@ def _made(section: Section, settings: Config) -> dict[str, Any]:
     return made
 
 
+def rate_shape(config: Config) -> tuple[int, ...]:
+    """The shape of a set's learning rates: one, or one for every epoch and step."""
+    if config["method"] != "soft_label":
+        return ()
+    own = config["soft_label"]
+    return own["epochs"], own["steps"]
+
+
 def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
     """The set that distillation starts from, before experts label it."""
-    start = config["init"]
-    schedule: tuple[int, ...] = ()
-    if config["method"] == "soft_label":
-        own = config["soft_label"]
-        schedule = (own["epochs"], own["steps"])
+    start, schedule = config["init"], rate_shape(config)
     shared = {
         "label_margin": start["label_margin"],
         "lr": start["lr"],
@@ -169,13 +175,17 @@ def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
     return initial(pool, config["ipc"], key, **shared)
 
 
-def build_optimiser(config: Config) -> optax.GradientTransformation:
+def build_optimiser(config: Config, standard: Standard) -> optax.GradientTransformation:
     """The outer optimiser of images, labels and learning rate."""
     parts, steps = dict(config["optimizer"]), config["steps"]
-    decay = parts.pop("decay")
-    return outer_optimiser(
-        **{
-            name: moving(Part(**part), name, decay=decay, steps=steps)
-            for name, part in parts.items()
-        }
-    )
+    decay, pixels, plain_lr = (parts.pop(k) for k in settings_of(Together))
+    known = {name: Part(**part) for name, part in parts.items()}
+    made = {
+        name: moving(part, name, decay=decay, steps=steps)
+        for name, part in known.items()
+    }
+    if pixels and known["images"].name != "none":
+        made["images"] = of_pixels(made["images"], standard)
+    if plain_lr and known["lr"].name != "none":
+        made["lr"] = of_plain_lr(made["lr"])
+    return outer_optimiser(**made)

@@ -11,7 +11,7 @@ from jaxdistill.distillation.coresets import KNOWN
 from jaxdistill.distillation.distill import DECAYS, IMAGES, LABELS, LR, Part
 from jaxdistill.distillation.distillers import METHODS
 from jaxdistill.distillation.experts import RECIPE, train_experts
-from jaxdistill.distillation.initial import initial
+from jaxdistill.distillation.initial import STARTS, initial
 from jaxdistill.engine.mesh import ENGINES
 from jaxdistill.engine.population import MODES
 from jaxdistill.engine.training import Recipe
@@ -25,6 +25,7 @@ from jaxdistill.ranges import (
     Listed,
     Many,
     ManyOrNone,
+    NamedOrFile,
     OneOf,
     Positive,
     Range,
@@ -54,11 +55,16 @@ class Policies(NamedTuple):
         """Whether all of it is known."""
         if value in (*self.words, *POLICIES):
             return True
-        return bool(value) and all(name in OPERATIONS for name in value.split("_"))
+        names = value.replace("+", "_").split("_")
+        return all(name in OPERATIONS for name in names)
 
     def __str__(self) -> str:
         known = ", ".join((*self.words, *POLICIES))
-        return f"one of {known}, or of {', '.join(OPERATIONS)} joined by underscores"
+        operations = ", ".join(OPERATIONS)
+        return (
+            f"one of {known}, or of {operations}, joined by _ where one is drawn, by + "
+            "where all are done in turn"
+        )
 
 
 class Distillation(NamedTuple):
@@ -91,6 +97,9 @@ class Store(NamedTuple):
 class First(NamedTuple):
     """The first set, beside what `initial` declares."""
 
+    images: Annotated[
+        str, NamedOrFile(tuple(STARTS), ".npz"), "what images begin as, or another set"
+    ] = "mean"
     count: Annotated[ManyOrNone, "images in all; 0: ipc a class"] = 0  # type: ignore
     labels: Annotated[
         str, OneOf(("class", "experts")), "of the first images, and who says so"
@@ -103,6 +112,12 @@ class Together(NamedTuple):
     decay: Annotated[
         str, OneOf(DECAYS), "cosine: their rates fall to 0 at the last step"
     ] = "none"
+    pixels: Annotated[
+        bool, "images: rates of pixels in [0, 1], which stay there; not of inputs"
+    ] = False
+    plain_lr: Annotated[
+        bool, "lr: rates of the learning rate itself; not of what softplus takes"
+    ] = False
 
 
 class Evaluation(NamedTuple):
@@ -113,6 +128,10 @@ class Evaluation(NamedTuple):
     select: Annotated[
         str, OneOf(SELECTABLE), "validation score that chooses the set"
     ] = "auc"
+    finalists: Annotated[
+        Many, "best sets that fresh networks judge again; 1: none", Small(2)
+    ] = 3
+    finalist_seeds: Annotated[Many, "of these networks, a set", Small(2)] = 10
     final_seeds: Annotated[Many, "networks a set in the final table", Small(2)] = 5
     draws: Annotated[Many, "random subsets in the final table", Small(2)] = 5
     augment: Annotated[
@@ -187,7 +206,7 @@ def root(method: str) -> Section:
     recipe = settings_of(Recipe)
     flat = {name: recipe[name] for name in ("rho", "orthogonal", "average")}
     shared = {name: recipe[name] for name in ("batch", "momentum", "weight_decay")}
-    judged = {name: recipe[name] for name in ("epochs", "drop_at")}
+    judged = {name: recipe[name] for name in ("epochs", "drop_at", "protocol")}
     return {
         **settings_of(Distillation),
         "data": Chosen(SOURCES, "phantom"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxdistill.errors import require_name
-from jaxdistill.jobs.settings import segmentation, selftraining
+from jaxdistill.jobs.settings import labelling, segmentation, selftraining
 from jaxdistill.jobs.settings.records import Distillation, root
 from jaxdistill.settings import Section
 
@@ -17,6 +17,7 @@ ROOTS: dict[str, Callable[[Mapping[str, Any]], Section]] = {
     DISTIL: lambda changes: root(changes.get("method", METHOD)),
     "segment": lambda changes: segmentation.root(),
     "selftrain": lambda changes: selftraining.root(),
+    "labels": lambda changes: labelling.root(),
 }
 
 

@@ -28,7 +28,16 @@ from jaxdistill.run.places import absolute
 from jaxdistill.settings import Setting, settings_of
 
 WHOLE = 3  # networks on the whole set, at most
-COUNTS = ("every", "seeds", "final_seeds", "draws", "networks", "full_epochs")
+COUNTS = (
+    "every",
+    "seeds",
+    "finalists",
+    "finalist_seeds",
+    "final_seeds",
+    "draws",
+    "networks",
+    "full_epochs",
+)
 Told = dict[str, Any]
 
 

@@ -1,0 +1,1 @@
+"""Few labels: pretraining without any, fine-tuning on some, and how ways compare."""

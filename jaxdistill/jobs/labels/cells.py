@@ -1,0 +1,112 @@
+"""The cells of a comparison at few labels: what each is worth, from its file or anew.
+
+    workdir/cells/ROW_kK_drawD_DIGEST.json    scores on test and validation, or why not
+
+A cell that cannot be, as it asks for more films than a class has or as it diverged,
+leaves its reason and is not tried again with the same configuration.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdistill.engine.schedule import Schedule
+from jaxdistill.engine.training import Recipe, of_synthetic
+from jaxdistill.errors import Diverged, InputError
+from jaxdistill.evaluation.evaluate import evaluator
+from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
+from jaxdistill.jobs.labels.plan import Cell, digest_of, file_of
+from jaxdistill.jobs.labels.tuning import Tuner, pretrained
+from jaxdistill.jobs.lessons.judging import Record, looking, probabilities, scores_of
+from jaxdistill.jobs.lessons.training import Room
+from jaxdistill.jobs.settings import build_labelling as build
+from jaxdistill.jobs.settings.build_backbones import build_backbones
+from jaxdistill.jobs.settings.labelling import DISTILLED, SCRATCH
+from jaxdistill.run.files import read_record, write_json
+from jaxdistill.run.kept import usable
+from jaxdistill.selfsupervised.recipes import PRETEXTS
+from jaxdistill.types import Params
+
+Config = Mapping[str, Any]
+FAILED = "failed"
+
+
+class Bench:
+    """Scores the cells of one configuration."""
+
+    def __init__(self, room: Room, config: Config) -> None:
+        self.room, self.config = room, config
+        self.tuner = Tuner(room, config)
+        self.models: dict[Cell, Params] = {}
+
+    def score(self, cell: Cell) -> Record:
+        """The scores of a cell, or `{"failed": reason}`; final if it diverged."""
+        digest = digest_of(self.config, cell.row)
+        file = self.room.folder / "cells" / f"{cell.name}_{digest}.json"
+        record = usable(file, read_record)
+        if record is None:
+            self.room.say(f"cell {cell.name}")
+            try:
+                found = self._scored(cell)
+            except (InputError, Diverged) as error:
+                self.room.say(f"cell {cell.name} failed: {error}")
+                found = {FAILED: str(error)}
+                if not isinstance(error, Diverged):
+                    return found  # the next call tries again
+            write_json(file, found)
+            record = read_record(file)
+        return record
+
+    def start(self, row: str) -> Path | None:
+        """The file with the backbone that a row begins with."""
+        if row == SCRATCH:
+            return None
+        if row in PRETEXTS:
+            return pretrained(self.room, self.config, row).file
+        return file_of(self.config, row)
+
+    def model(self, cell: Cell) -> Params:
+        """The network of a cell, tuned in this call or again."""
+        if cell not in self.models:
+            self.models[cell] = self.tuner.tune(cell, self.start(cell.row))
+        return self.models[cell]
+
+    def _scored(self, cell: Cell) -> Record:
+        pool = self.room.pool
+        parts = {"val": pool.val, "test": pool.test}
+        if cell.row == DISTILLED:
+            said = {name: self._of_set(cell, part) for name, part in parts.items()}
+        else:
+            network = build_backbones(self.config, pool).network
+            params = self.model(cell)
+            params = {"trunk": params["trunk"], "head": params["classes"]}
+            blur = self.config["eval"]["blur"]
+            look = looking(network, blur, params, pool.test)
+            said = {name: probabilities(look, part) for name, part in parts.items()}
+        return {
+            name: scores_of(said[name], np.asarray(part.labels))
+            for name, part in parts.items()
+        }
+
+    def _of_set(self, cell: Cell, split: Any) -> np.ndarray:
+        """What a fresh network says that was trained on a distilled set."""
+        pool = self.room.pool
+        named = self.config["labels"]["distilled"].replace("{k}", str(cell.per_class))
+        file = Path(named).expanduser()
+        saved = load_synthetic(file)
+        require_fits(saved, file, pool)
+        wanted = cell.per_class * pool.classes
+        if len(saved.synthetic.images) != wanted:
+            raise InputError(
+                f"{file} holds {len(saved.synthetic.images)} images, and {wanted} are "
+                f"{cell.per_class} of each class: name a set of this size"
+            )
+        rate = saved.synthetic.lr
+        how = Schedule() if np.ndim(rate) else Recipe()
+        run = evaluator(build.build_judge(self.config, pool), how)
+        examples = of_synthetic(saved.synthetic, split.standard)
+        keys = jax.random.split(jax.random.key(cell.draw), 1)
+        return run(examples, split, rate, keys)[0]

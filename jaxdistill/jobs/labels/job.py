@@ -1,0 +1,149 @@
+"""The verbs pretrain, finetune and compare-labels.
+
+    workdir/
+      lessons/     pretraining, with checkpoints and weights
+      cells/       the scores of every tuning
+      backbone.safetensors                  what pretrain leaves
+      model.safetensors                     what finetune leaves
+      table.csv table.md figures/ summary.json
+
+What is there is not made again; rows, numbers of labels and draws may be added.
+"""
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxdistill.data.pool import counts
+from jaxdistill.data.prints import prints
+from jaxdistill.engine.mesh import make_mesh, split_cpu
+from jaxdistill.errors import InputError
+from jaxdistill.jobs.labels import figure
+from jaxdistill.jobs.labels import table as tables
+from jaxdistill.jobs.labels.cells import Bench
+from jaxdistill.jobs.labels.plan import TUNED, Plan, plan
+from jaxdistill.jobs.labels.tuning import pretrained
+from jaxdistill.jobs.lessons.training import Room, facts_of
+from jaxdistill.jobs.settings import build_labelling as build
+from jaxdistill.jobs.settings.apart import require_outside
+from jaxdistill.jobs.settings.build_backbones import build_films
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
+from jaxdistill.networks.counts import parameters
+from jaxdistill.run import figures
+from jaxdistill.run.files import write_atomic, write_json
+from jaxdistill.run.places import place
+from jaxdistill.run.report import costs
+from jaxdistill.run.rows import Row, as_csv
+from jaxdistill.run.weights_file import write_weights
+from jaxdistill.run.workdir import Workdir, open_workdir
+
+LATER = ("rows", "per_class", "draws")  # of labels
+Config = Mapping[str, Any]
+
+
+def compare(config: Config, workdir: Path, say: Callable = print) -> list[Row]:
+    """Make or finish the comparison of a configuration; returns the table's rows."""
+    config = resolve(config)
+    return _compared(config, workdir, plan(config), say)
+
+
+def finetune(config: Config, workdir: Path, say: Callable = print) -> list[Row]:
+    """Tune the backbone of `config.start`; its last number's first draw is kept.
+
+    Raises `InputError` where no weights are named.
+    """
+    config = resolve(config)
+    if not config["start"]:
+        raise InputError(
+            "start is empty: name the weights to tune, such as those of jaxdistill "
+            "pretrain, or compare with labels.rows=scratch"
+        )
+    return _compared(config, workdir, plan(config, (TUNED,)), say)
+
+
+def pretrain(config: Config, workdir: Path, say: Callable = print) -> Path:
+    """Train a backbone without labels by `config.pretext`; returns its file."""
+    began = time.perf_counter()
+    config, workdir = resolve(config), place(workdir)
+    with _opened(config, workdir, say) as (home, room):
+        taught = pretrained(room, config, config["pretext"])
+        file = workdir / "backbone.safetensors"
+        trunk = {"trunk": jax.device_get(taught.student["trunk"])}
+        write_weights(file, trunk, facts_of(config, room.pool))
+        summary = {
+            "pretext": config["pretext"],
+            "films": room.pool.train.size,
+            "parameters": parameters(trunk),
+            "lesson": str(taught.file.relative_to(workdir)),
+        }
+        summary |= costs(home, time.perf_counter() - began)
+        write_json(home.summary, summary | {"complete": True})
+    return file
+
+
+def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> list[Row]:
+    began = time.perf_counter()
+    workdir = place(workdir)
+    with _opened(config, workdir, say) as (home, room):
+        bench = Bench(room, config)
+        cells = {cell: bench.score(cell) for cell in wanted.cells}
+        rows = tables.rows_of(cells)
+        write_atomic(home.path / "table.csv", as_csv(rows).encode())
+        write_atomic(home.path / "table.md", tables.as_markdown(rows).encode())
+        if figures.available():
+            figure.by_labels(home.figures / "labels.png", rows)
+        if wanted.rows == (TUNED,):
+            _keep_tuned(room, config, bench, wanted)
+        summary = _summary(room, rows) | costs(home, time.perf_counter() - began)
+        write_json(home.summary, summary | {"complete": True})
+    return rows
+
+
+def _keep_tuned(room: Room, config: Config, bench: Bench, wanted: Plan) -> None:
+    """The first draw's network at the largest number of labels, as a file."""
+    most = max(wanted.per_class)
+    file = room.folder / "model.safetensors"
+    cell = next(c for c in wanted.cells if c.per_class == most)
+    if not file.exists() and "failed" not in bench.score(cell):
+        params = {"student": jax.device_get(bench.model(cell))}
+        write_weights(file, params, facts_of(config, room.pool))
+
+
+@contextlib.contextmanager
+def _opened(
+    config: Config, workdir: Path, say: Callable
+) -> Iterator[tuple[Workdir, Room]]:
+    """The work folder and what lessons in it share; the configuration checked."""
+    split_cpu(config["devices"]["cpu"])
+    require_outside(config, workdir)
+    pool = build_films(config)
+    build.build_pretraining(config, pool, config["pretext"])
+    record, inputs = record_of(config), prints(pool)
+    was = usual(config)
+    with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
+        for note in home.notes:
+            say(f"note: {note}")
+        mesh = make_mesh(config["devices"]["count"])
+        yield home, Room(workdir, pool, mesh, say)
+
+
+def record_of(config: Config) -> dict[str, Any]:
+    """What a work folder belongs to: all but what may be added to it later."""
+    kept = copy.deepcopy(dict(config))
+    kept["labels"] = {k: v for k, v in kept["labels"].items() if k not in LATER}
+    return kept
+
+
+def _summary(room: Room, rows: list[Row]) -> dict[str, Any]:
+    drawn = sorted((room.folder / "figures").glob("*.png"))
+    return {
+        "rows": rows,
+        "counts": counts(room.pool),
+        "class_names": room.pool.class_names,
+        "figures": [str(path.relative_to(room.folder)) for path in drawn],
+    }

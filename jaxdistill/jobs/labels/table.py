@@ -1,0 +1,78 @@
+"""The table of a comparison at few labels: cells to rows, rows to Markdown.
+
+A row is one way at one number of labelled films a class; its numbers are means and
+sample deviations over draws, of the test films.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxdistill.jobs.labels.cells import FAILED
+from jaxdistill.jobs.labels.plan import Cell
+from jaxdistill.jobs.lessons.judging import BY_CLASS, SCALARS, Record
+from jaxdistill.run.report import markdown, score_text
+from jaxdistill.run.rows import Row, spread
+
+SHOWN = ("auc", "balanced_accuracy")
+
+
+def rows_of(cells: Mapping[Cell, Record]) -> list[Row]:
+    """A row for each way and number of labels that has a cell, in their order."""
+    rows: list[Row] = []
+    places = dict.fromkeys((cell.row, cell.per_class) for cell in cells)
+    for name, k in places:
+        own = [r for c, r in cells.items() if (c.row, c.per_class) == (name, k)]
+        told = [r for r in own if FAILED not in r]
+        row: Row = {"trained": name, "labels_per_class": k}
+        if not told:
+            rows.append(row | {"reason": own[0][FAILED]})
+            continue
+        for metric in (*SCALARS, "calibration_error"):
+            row[metric] = spread([r["test"][metric] for r in told])
+        for metric in BY_CLASS:
+            means = np.mean([r["test"][metric] for r in told], axis=0)
+            row[metric] = means.tolist()
+        row["validation_auc"] = spread([r["val"]["auc"] for r in told])
+        rows.append(row)
+    return rows
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """AUC and balanced accuracy, a column for each number of labels; who is best."""
+    counts = list(dict.fromkeys(row["labels_per_class"] for row in rows))
+    parts = []
+    for metric in SHOWN:
+        cells = [[f"{metric.replace('_', ' ')}, films a class", *map(str, counts)]]
+        for name in dict.fromkeys(row["trained"] for row in rows):
+            own = {r["labels_per_class"]: r for r in rows if r["trained"] == name}
+            cells.append(
+                [name, *(score_text(own.get(k, {}).get(metric)) for k in counts)]
+            )
+        parts.append(markdown(cells))
+    parts += [best(rows, k) for k in counts]
+    failed = {
+        f"{r['trained']}, {r['labels_per_class']}": r for r in rows if "reason" in r
+    }
+    parts += [f"* {at}: {row['reason']}" for at, row in failed.items()]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def best(rows: Sequence[Row], count: int) -> str:
+    """Who has the highest AUC at a number of labels, and by how much."""
+    own = [r for r in rows if r["labels_per_class"] == count and "auc" in r]
+    if len(own) < 2:
+        return ""
+    first, second, *_ = sorted(own, key=lambda r: -r["auc"]["mean"])
+    ahead = first["auc"]["mean"] - second["auc"]["mean"]
+    errors = [_squared_error(row["auc"]) for row in (first, second)]
+    sure = "" if None in errors else f", standard error {sum(errors) ** 0.5:.3f}"
+    return (
+        f"At {count} a class {first['trained']} is ahead of {second['trained']} by "
+        f"{ahead:.3f} in AUC{sure}."
+    )
+
+
+def _squared_error(score: Mapping[str, Any]) -> Any:
+    return None if score["std"] is None else score["std"] ** 2 / score["n"]

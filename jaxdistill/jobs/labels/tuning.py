@@ -1,0 +1,101 @@
+"""One cell: a network tuned on a few labelled films, in one compiled call.
+
+Steps are as many for every number of films, so that cells of one number share a
+program, and differ in the films and keys that they are given.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdistill.engine.mesh import make_mesh, map_update
+from jaxdistill.engine.sampling import random_subset
+from jaxdistill.errors import Diverged
+from jaxdistill.jobs.labels.plan import Cell, digest_of_pretraining
+from jaxdistill.jobs.lessons.training import (
+    Lesson,
+    Room,
+    Taught,
+    begin_with,
+    facts_of,
+    taught,
+)
+from jaxdistill.jobs.settings import build_labelling as build
+from jaxdistill.selfsupervised.course import Course
+from jaxdistill.selfsupervised.descent import Regime
+from jaxdistill.selfsupervised.learning import Films, State, begin, learn
+from jaxdistill.selfsupervised.pretext import UNKNOWN
+from jaxdistill.types import Params
+
+Config = Mapping[str, Any]
+
+
+def pretrained(room: Room, config: Config, name: str) -> Taught:
+    """The backbone that a pretext trains on all training films, without labels."""
+    seed, films = config["labels"]["seed"], room.pool.train
+    pretext = build.build_pretraining(config, room.pool, name)
+    regime = build.build_regime(config, name)
+    course = Course(films.size, regime.batch, regime.epochs, seed)
+    key = jax.random.key(seed)
+    hidden = Films(films.images, jnp.full(films.size, UNKNOWN))
+    told = f"{name}_seed{seed}_{digest_of_pretraining(config, name)}"
+
+    def start() -> State:
+        return begin(pretext, regime, course, pretext.init(key))
+
+    lesson = Lesson(told, pretext, regime, course, hidden, key, start)
+    return taught(room, config, lesson, facts_of(config, room.pool))
+
+
+class Tuner:
+    """Tunes networks by one configuration; a program is compiled for each number of
+    films.
+    """
+
+    def __init__(self, room: Room, config: Config) -> None:
+        self.room, self.config = room, config
+        self.pretext = build.build_tuning(config, room.pool)
+        self.films = Films(room.pool.train.images, room.pool.train.labels)
+        self._programs: dict[int, Callable] = {}
+
+    def tune(self, cell: Cell, start: Path | None) -> Params:
+        """The network of a cell after its steps, from a file's backbone or none.
+
+        Raises `InputError` for more films than a class has, `Diverged` for weights that
+        are not finite.
+        """
+        pool, told = self.room.pool, self.config["labels"]
+        draw = jax.random.fold_in(jax.random.key(told["seed"]), cell.draw)
+        k_rows, k_init, k_run = jax.random.split(draw, 3)
+        labels = pool.train.labels
+        rows = random_subset(labels, pool.classes, cell.per_class, k_rows)
+        params = self.pretext.init(k_init)
+        if start is not None:
+            params = begin_with(start, params)
+        regime, course = self._course(len(rows), cell.draw)
+        state = begin(self.pretext, regime, course, params)
+        steps = range(self.config["tuning"]["steps"])
+        fed = jax.tree.map(lambda *x: np.stack(x), *map(course.feed, steps))
+        fed = fed._replace(films=np.asarray(rows)[fed.films])
+        run = self._program(len(rows))
+        state, _ = run(state, self.films, fed, np.arange(len(steps)), k_run)
+        if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state.params)):
+            raise Diverged(
+                f"the weights of {cell.name} are not finite: lower tuning.lr"
+            )
+        return state.params
+
+    def _course(self, films: int, draw: int) -> tuple[Regime, Course]:
+        regime = build.tuning_regime(self.config, films)
+        return regime, Course(films, regime.batch, regime.epochs, draw)
+
+    def _program(self, films: int) -> Callable:
+        if films not in self._programs:
+            learner = learn(self.pretext, *self._course(films, 0))
+            # One device: a few films are too few to be divided.
+            self._programs[films] = map_update(learner, make_mesh(1))
+        return self._programs[films]

@@ -1,0 +1,66 @@
+"""A configuration of few labels to calls of the library."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdistill import networks
+from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
+from jaxdistill.jobs.settings.labelling import Tuning
+from jaxdistill.networks.parts import build_parts
+from jaxdistill.selfsupervised.descent import Regime
+from jaxdistill.selfsupervised.pretext import Pretext
+from jaxdistill.selfsupervised.recipes import PRETEXTS, RECIPES, build_pretext
+from jaxdistill.selfsupervised.supervised import supervised
+from jaxdistill.settings import settings_of
+from jaxdistill.types import Network, Pool
+
+Config = Mapping[str, Any]
+WARMUP = 0.1  # of a tuning: the share of its steps in which the rate rises
+
+
+def build_pretraining(config: Config, pool: Pool, name: str) -> Pretext:
+    """The pretext of a name, as `config` has it in the section of that name."""
+    told, recipe = config[name], RECIPES[name]
+    built = build_backbones(config, pool)
+    changes = {part: told[part] for part in recipe.parts}
+    parts = build_parts(recipe.parts, built.backbone, pool.image_shape[2], **changes)
+    views = build_views(told["views"], built, pool)
+    own = {key: told[key] for key in settings_of(PRETEXTS[name])}
+    return build_pretext(name, built.backbone, parts, views, pool.standard, **own)
+
+
+def build_regime(config: Config, name: str) -> Regime:
+    """How long and how fast a pretext is trained."""
+    return Regime(**{key: config[name][key] for key in Regime._fields})
+
+
+def build_tuning(config: Config, pool: Pool) -> Pretext:
+    """Training on labelled films."""
+    told = Tuning(**{key: config["tuning"][key] for key in Tuning._fields})
+    built = build_backbones(config, pool)
+    seen = {"kind": told.views, "locals": 0, "least": told.least}
+    view = build_views(seen, built, pool).first
+    standard = pool.standard
+    return supervised(built.backbone, built.classes, view, standard, probe=told.probe)
+
+
+def tuning_regime(config: Config, films: int) -> Regime:
+    """The regime of a tuning on so many films: its steps are always as many."""
+    told = config["tuning"]
+    batch = min(told["most"], films)
+    own = {key: told[key] for key in Regime._fields if key in told}
+    epochs = -(-told["steps"] // (films // batch))
+    return Regime(
+        **own,
+        batch=batch,
+        lr_batch=batch,
+        epochs=epochs,
+        warmup=WARMUP * epochs,
+        frozen=0.0,
+    )
+
+
+def build_judge(config: Config, pool: Pool) -> Network:
+    """The network that is trained on distilled sets."""
+    shape, classes = pool.image_shape, pool.classes
+    return networks.build(image_shape=shape, classes=classes, **config["network"])

@@ -1,0 +1,162 @@
+"""Pretraining, fine-tuning and their comparison at few labels."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdistill.cli.main import main
+from jaxdistill.errors import InputError
+from jaxdistill.jobs.labels import job
+from jaxdistill.jobs.labels.plan import Cell, plan
+from jaxdistill.jobs.labels.table import best, rows_of
+from jaxdistill.jobs.settings.resolve import resolve
+from jaxdistill.run.weights_file import read_weights
+
+SIAMESE = {
+    "projector": {"hidden": 8, "outputs": 8},
+    "predictor": {"hidden": 8},
+    "batch": 40,
+    "epochs": 1,
+}
+TINY = {
+    "job": "labels",
+    "data": {"size": 16, "train": 120, "val": 160, "test": 160},
+    "labels": {"rows": "scratch,byol", "per_class": (2, 3), "draws": 2},
+    "backbone": {"patch": 8, "width": 16, "depth": 1, "heads": 2},
+    "classes": {"hidden": 8},
+    "byol": SIAMESE,
+    "tuning": {"steps": 4},
+    "steps_per_call": 1,
+    "checkpoint_every": 2,
+}
+
+
+def config(**changes):
+    made = json.loads(json.dumps(TINY))
+    for key, values in changes.items():
+        part = isinstance(values, dict)
+        made[key] = {**made.get(key, {}), **values} if part else values
+    return made
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels")
+    rows = job.compare(config(), folder, say=lambda text: None)
+    return folder, rows
+
+
+def test_a_row_for_each_way_and_number_of_labels(finished):
+    folder, rows = finished
+    told = [(row["trained"], row["labels_per_class"]) for row in rows]
+    assert told == [("scratch", 2), ("scratch", 3), ("byol", 2), ("byol", 3)]
+    assert all(row["auc"]["n"] == 2 for row in rows)
+    assert json.loads((folder / "summary.json").read_text())["complete"] is True
+    for name in ("table.csv", "table.md", "figures/labels.png"):
+        assert (folder / name).stat().st_size > 0
+
+
+def test_what_is_added_is_all_that_a_second_call_makes(finished):
+    folder, rows = finished
+    said = []
+    more = config(labels={"draws": 3, "per_class": (2,)})
+    again = job.compare(more, folder, said.append)
+    assert [line for line in said if "cell" in line] == [
+        "cell scratch_k2_draw2",
+        "cell byol_k2_draw2",
+    ]
+    assert [row["auc"]["n"] for row in again] == [3, 3]
+    assert job.compare(config(), folder, said.append) == rows
+
+
+def test_rows_differ_in_where_they_begin_alone(finished):
+    """A backbone that is no other than a fresh one gives the scores of scratch."""
+    from jaxdistill.data.film_phantom import phantom
+    from jaxdistill.engine.mesh import make_mesh
+    from jaxdistill.jobs.labels.tuning import Tuner
+    from jaxdistill.jobs.lessons.training import Room
+    from jaxdistill.run.weights_file import write_weights
+
+    folder, _ = finished
+    pool = phantom(16, train=120, val=160, test=160)
+    room = Room(folder, pool, make_mesh(1), lambda text: None)
+    tuner, cell = Tuner(room, resolve(config())), Cell("scratch", 2, 0)
+    draw = jax.random.fold_in(jax.random.key(0), 0)
+    fresh = tuner.pretext.init(jax.random.split(draw, 3)[1])
+    file = folder / "fresh.safetensors"
+    write_weights(file, {"trunk": jax.device_get(fresh["trunk"])}, {})
+    alone, started = tuner.tune(cell, None), tuner.tune(cell, file)
+    jax.tree.map(np.testing.assert_array_equal, alone, started)
+    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), fresh, alone)
+    assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_more_films_than_there_are_is_a_cell_that_failed(finished):
+    folder, _ = finished
+    rows = job.compare(
+        config(labels={"per_class": (2, 500), "rows": "scratch"}),
+        folder,
+        say=lambda text: None,
+    )
+    assert "auc" in rows[0]
+    assert "ipc=500" in rows[1]["reason"]
+    assert "500" in (folder / "table.md").read_text()
+
+
+def test_pretrained_weights_are_tuned_by_another_command(tmp_path, finished):
+    backbone = job.pretrain(config(), tmp_path / "pretrain", say=lambda text: None)
+    names = set(read_weights(backbone)[0])
+    assert all(name.startswith("trunk.") for name in names)
+    rows = job.finetune(
+        config(start=str(backbone), labels={"per_class": (2,)}),
+        tmp_path / "tuned",
+        say=lambda text: None,
+    )
+    kept = read_weights(tmp_path / "tuned" / "model.safetensors")[0]
+    assert {name.split(".")[1] for name in kept} == {"trunk", "classes"}
+    # The same backbone as that of the row of the comparison, so the same scores.
+    (_, all_rows) = finished
+    other = next(
+        r for r in all_rows if (r["trained"], r["labels_per_class"]) == ("byol", 2)
+    )
+    assert rows[0]["auc"] == other["auc"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": {"rows": "transfer"}}, "labels.transfer"),
+        ({"labels": {"rows": "distilled"}}, "labels.distilled"),
+        ({"labels": {"rows": "distilled", "distilled": "a.npz"}}, "{k}"),
+        ({"labels": {"rows": "byo"}}, "labels.rows='byo'"),
+        ({"byol": {"batch": 0}}, "byol.batch=0"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(changes, told):
+    with pytest.raises(InputError, match=r".") as error:
+        plan(resolve(config(**changes)))
+    assert told in str(error.value)
+
+
+def test_tuning_needs_weights(tmp_path, capsys):
+    flags = ["--config=compare_labels:smoke", f"--workdir={tmp_path / 'run'}"]
+    assert main(["finetune", *flags]) == 2
+    assert "start is empty" in capsys.readouterr().err
+
+
+def test_the_table_says_who_is_ahead():
+    def cell(auc):
+        scalars = ("accuracy", "balanced_accuracy", "harmonic_mean", "f1_weighted")
+        scores = dict.fromkeys((*scalars, "calibration_error"), 0.5)
+        by_class = {"sensitivity": [0.5, 0.5], "specificity": [0.5, 0.5]}
+        return {"test": {**scores, **by_class, "auc": auc}, "val": {"auc": auc}}
+
+    aucs = {"byol": (0.7, 0.8), "mae": (0.6, 0.6)}
+    rows = rows_of(
+        {Cell(n, 5, d): cell(a) for n, own in aucs.items() for d, a in enumerate(own)}
+    )
+    assert best(rows, 5) == (
+        "At 5 a class byol is ahead of mae by 0.150 in AUC, standard error 0.050."
+    )
