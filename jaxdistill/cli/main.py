@@ -14,7 +14,12 @@ from jaxdistill.cli import labels, segment, selftrain, shipping, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
-from jaxdistill.cli.streams import allow_many_files, be_tolerant
+from jaxdistill.cli.streams import (
+    Terminated,
+    allow_many_files,
+    be_tolerant,
+    hear_termination,
+)
 from jaxdistill.errors import Diverged, InputError, Stopped
 from jaxdistill.run.environment import require_sound_jaxlib
 from jaxdistill.run.places import absolute, place
@@ -66,22 +71,13 @@ class Verb(NamedTuple):
 
 def console() -> None:
     """The entry point of the installed command."""
-    signal.signal(signal.SIGTERM, _terminated)
+    hear_termination()
     be_tolerant()
     allow_many_files()
     warnings.showwarning = _warn  # type: ignore[assignment]
     sys.unraisablehook = _not_closed_loops
     leave_loud_cache()
     sys.exit(main(sys.argv[1:]))
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came where no loop asks for it."""
-
-
-def _terminated(number: int, frame: Any) -> None:
-    del number, frame
-    raise Terminated
 
 
 def _not_closed_loops(stray: Any) -> None:

@@ -1,10 +1,12 @@
-"""What a terminal may do to a run: close its ears, or allow it few files.
+"""What a terminal may do to a run: close its ears, allow it few files, end it.
 
-Neither ends the work: hours of training are not lost because `| head` has seen enough.
+The first two do not end the work: hours of training are not lost because `| head` has
+seen enough.
 """
 
 import contextlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -65,3 +67,17 @@ def allow_many_files() -> None:
         wanted = ENOUGH if most == resource.RLIM_INFINITY else min(ENOUGH, most)
         if now < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came where no loop asks for it."""
+
+
+def hear_termination() -> None:
+    """Let SIGTERM end the work in order, as Ctrl-C does."""
+
+    def end(number: int, frame: Any) -> None:
+        del number, frame
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
