@@ -23,7 +23,7 @@ from jaxdistill.evaluation.metrics import scores
 from jaxdistill.evaluation.robustness import CORRUPTIONS, robustness
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.run.files import digest, read_record, write_json
-from jaxdistill.run.kept import usable
+from jaxdistill.run.kept import made_once
 from jaxdistill.types import Images, Logits, Network, Params, Split
 
 SCALARS = ("auc", "accuracy", "balanced_accuracy", "harmonic_mean", "f1_weighted")
@@ -42,8 +42,8 @@ def judge(
     """
     lesson, how = taught.file.parent.name, digest([blur, robust])
     file = room.folder / "scores" / f"{lesson}_{how[:8]}.json"
-    record = usable(file, lambda path: read_record(path, "test", "probabilities"))
-    if record is None:
+
+    def make() -> None:
         room.say(f"scoring {lesson}")
         params = {"trunk": taught.student["trunk"], "head": taught.student["classes"]}
         look = looking(network, blur, params, room.pool.test)
@@ -56,8 +56,8 @@ def judge(
         if robust:
             found["robustness"] = _robustness(look, room.pool.test)
         write_json(file, found)
-        record = read_record(file)
-    return record
+
+    return made_once(file, lambda f: read_record(f, "test", "probabilities"), make)
 
 
 def looking(
