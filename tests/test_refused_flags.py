@@ -1,8 +1,13 @@
 """Flags that no run can use, over all verbs that take a config: the table."""
 
+import runpy
+
 import pytest
 import tiny
 from refusals import told, untouched
+
+from jaxdistill.cli.arguments import parse
+from jaxdistill.jobs.settings.roots import distils
 
 CONFIGS = tiny.CONFIG.parents[1] / "configs"
 QUICK, SEGMENT = CONFIGS / "quickstart.py", CONFIGS / "quickstart_segment.py"
@@ -126,6 +131,29 @@ METHODS = [
     ("trajectory", "trajectory.unroll_steps=-1"),
     ("trajectory", "trajectory.threshold=-1"),
 ]
+
+
+FILMS = ("data.name=folder", "data.path=films")
+TAKEN = [
+    (*FILMS, "init.images=mean"),  # the README's own command
+    (*FILMS, "data.channels=3", "data.group=(.*)_", "data.seed=3"),
+    (*FILMS, "data.val_fraction=0.2", "data.test_fraction=0.1"),
+    ("data.name=mnist",),
+    ("network.name=mlp",),
+    ("network.name=resnet18",),
+]
+
+
+@pytest.mark.parametrize("flags", TAKEN, ids=" ".join)
+def test_another_source_or_network_is_taken_by_every_config(flags):
+    for file in sorted(CONFIGS.glob("*.py")):
+        made = runpy.run_path(str(file))["get_config"]().to_dict()
+        if not distils(made):
+            continue
+        config, _ = parse([f"--config={file}", *(f"--config.{f}" for f in flags)], ())
+        for flag in flags:
+            section, _, key = flag.partition("=")[0].partition(".")
+            assert str(config[section][key]) == flag.partition("=")[2]
 
 
 @pytest.mark.parametrize(
