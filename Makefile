@@ -8,7 +8,7 @@ WORKERS ?= 2
 VERSIONS = $(addprefix tests/test_, numerics.py mesh.py driver.py unroll.py networks.py \
   run_checkpoint.py run_environment.py run_loop.py settings.py)
 
-.PHONY: help versions quickstart quickstart-segment quickstart-selftrain test lint \
+.PHONY: help versions quickstart quickstart-segment quickstart-selftrain test fuzz lint \
   format docs bench faults clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make quickstart-segment  a small segmenter on a scanner that it never saw"
 	@echo "make quickstart-selftrain  a model that improves on films without labels"
 	@echo "make test        all tests        make lint    format, lint, types"
+	@echo "make fuzz        FUZZ_SECONDS=3600: readers of foreign files, on damaged ones"
 	@echo "make bench       measurements     make format  format the code"
 	@echo "make faults      kills, flipped bits, full disks: is any work lost?"
 	@echo "make docs        the site, into build/docs"
@@ -42,6 +43,11 @@ quickstart-selftrain: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# Damages files of every kind that strangers send, for so many seconds of CPU time.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.installed
+	cd tests && JAX_PLATFORMS=cpu $(abspath $(BIN))/python fuzz.py $(FUZZ_SECONDS) $(ARGS)
 
 versions: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(VERSIONS) $(ARGS)

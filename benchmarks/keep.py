@@ -31,6 +31,9 @@ KEPT = {
     "figures/progress.png": "_progress.png",
     "figures/overlays.png": ".png",
     "figures/by_site.png": "_sites.png",
+    "figures/stages.png": ".png",
+    "figures/robustness.png": "_robustness.png",
+    "figures/labels.png": ".png",
 }
 PATHS = ("workdir", "study")
 FOLDERS = (("experts", "folder"), ("data", "root"), ("data", "path"))

@@ -79,6 +79,14 @@ def test_every_method_and_its_peer_agree(tmp_path):
         assert row["relative_error"] < 1e-4
 
 
+@pytest.mark.slow
+def test_a_mode_of_the_family_moves_a_set(tmp_path):
+    row = smoke("family", tmp_path)["mtt"]
+    assert row["images_moved"] > 0
+    assert row["rate_ratio"] != 1
+    assert row["labels_moved"] == 0
+
+
 def test_more_inner_steps_hold_their_parameters_and_no_graphs(tmp_path):
     rows = smoke("soft_label_memory", tmp_path)
     few, many = rows["sweep_5_steps"], rows["sweep_30_steps"]

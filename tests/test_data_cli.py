@@ -66,9 +66,9 @@ def test_check_npz(tmp_path, capsys):
     np.savez(path, **arrays())
     assert main(["check", str(path)]) == 0
     assert "train_images   uint8 (12, 28, 28)" in capsys.readouterr().out
-    np.savez(path, **arrays(test_labels=np.array([[0], [7]] * 4)))
+    np.savez(path, **arrays(test_labels=np.array([[0], [7], [1], [7]] * 2)))
     assert main(["check", str(path)]) == 2
-    assert "label 7" in capsys.readouterr().out
+    assert "class '7'" in capsys.readouterr().out
     np.savez(path, **arrays(val_images=np.full((6, 28, 28), np.nan)))
     assert main(["check", str(path)]) == 2
     assert "NaN" in capsys.readouterr().out

@@ -141,10 +141,10 @@ def test_every_cut_of_a_file_is_refused_in_one_sentence():
 
 
 def test_decompression_bomb():
-    with pytest.raises(InputError, match="at most 100,000,000"):
+    with pytest.raises(InputError, match="at most 50,000,000"):
         read_image(encode(Image.new("1", (20000, 10000))), "bomb.png")
 
 
 def test_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match=r"gone\.png cannot be read"):
+    with pytest.raises(InputError, match=r"gone\.png does not exist"):
         read_image(tmp_path / "gone.png")

@@ -70,7 +70,7 @@ BAD_ARRAYS = {
         "train_images": np.zeros((12, 32, 32), np.uint8)
     },
     "float64 of shape": {"train_images": np.full((12, 28, 28), np.nan)},
-    "must be (count, height, width)": {"train_images": np.zeros((12, 784), np.uint8)},
+    "the published ones are uint8": {"train_images": np.zeros((12, 784), np.uint8)},
     "run from 0 to 5": {"test_labels": np.array([[0], [5]] * 4)},
     "one integer for each": {"val_labels": np.zeros((6, 3), np.uint8)},
     "'b' of 'tinymnist' is in test but not in train": {
@@ -93,7 +93,7 @@ def test_bad_arrays_are_errors(tiny, rule):
 @pytest.mark.parametrize("keep", [0, 100, -200])
 def test_truncated_files(tiny, keep):
     tiny.write_bytes(tiny.read_bytes()[:keep])
-    with pytest.raises(InputError, match="truncated or not an npz"):
+    with pytest.raises(InputError, match="damaged, or not an npz"):
         data.medmnist("tinymnist", root=tiny.parent)
 
 

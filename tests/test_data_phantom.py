@@ -44,6 +44,18 @@ def test_the_imbalance_is_that_of_the_real_set(pool):
         np.testing.assert_allclose(held[:3] / total, real[:3], atol=1 / total)
 
 
+def test_some_findings_are_drawn_as_they_are_among_all():
+    """In the proportions of the real set, and no film of the others among them."""
+    two = data.phantom(
+        16, train=100, val=80, test=80, findings="Normal,Viral_Pneumonia"
+    )
+    assert two.class_names == ("Normal", "Viral Pneumonia")
+    assert np.bincount(np.asarray(two.train.labels)).tolist() == [88, 12]
+    for named in ("Normal", "Normal,Norml"):
+        with pytest.raises(InputError):
+            data.phantom(16, findings=named)
+
+
 def test_a_seed_is_a_set():
     small = {"size": 16, "train": 100, "val": 160, "test": 160}
     one, same = data.phantom(seed=1, **small), data.phantom(seed=1, **small)

@@ -55,15 +55,15 @@ def test_pixels_are_the_images_as_people_see_them(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"logits": None}, "lacks the array 'logits'"),
-        ({"logits": np.zeros((5, 3))}, "do not belong together"),
+        ({"logits": None}, "has no array 'logits'"),
+        ({"logits": np.zeros((5, 3))}, "axis m must have the length 6"),
         ({"raw_lr": np.asarray(np.nan)}, "holds NaN"),
         ({"raw_lr": np.zeros(3)}, r"a learning rate of shape \(3,\)"),
         (
             {"images": np.zeros((0, 8, 8, 1)), "logits": np.zeros((0, 3))},
-            "holds 0 images",
+            "axis m must not be empty",
         ),
-        ({"images": np.zeros((6, 8, 8))}, "do not belong together"),
+        ({"images": np.zeros((6, 8, 8))}, r"must be \(m, h, w, c\)"),
         ({"images": np.full((6, 8, 8, 1), np.nan)}, "NaN or infinite"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_judged_leaves_no_folder(tmp_path, capsys):
     broken.write_bytes(other.read_bytes()[:500])
     cases = {
         tmp_path / "none.npz": "does not exist",
-        broken: "truncated or damaged",
+        broken: "damaged, or not an npz file",
         other: "use it with the data it was distilled from",
     }
     for file, part in cases.items():

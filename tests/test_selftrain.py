@@ -13,7 +13,7 @@ from jaxdistill.data.folds import divide
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.lessons.training import FILE, Room
 from jaxdistill.jobs.selftrain import job
-from jaxdistill.jobs.selftrain.lessons import School, stage_lesson
+from jaxdistill.jobs.selftrain.lessons import School, films_of, stage_lesson
 from jaxdistill.jobs.selftrain.plan import plan
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.run.weights_file import read_weights
@@ -28,7 +28,7 @@ TINY = {
     "views": {"locals": 1},
     "first": {"epochs": 2},
     "stage": {"epochs": 1, "every": 3},
-    "protocol": {"seeds": (0,), "ceiling": False},
+    "protocol": {"seeds": (0,), "ceiling": 0},
     "eval": {"robustness": False, "maps": 1},
     "steps_per_call": 1,
     "checkpoint_every": 2,
@@ -135,7 +135,7 @@ def test_labels_of_folds_are_hidden_from_training(tmp_path):
     pool = phantom(16, train=160, val=160, test=160)
     folds = divide(pool, labelled=0.3, folds=2)
     wanted = plan(resolve(config()))
-    school = School(Room(tmp_path, pool, None, print), folds)
+    school = School(Room(tmp_path, pool, None, print), folds, films_of(pool, None))
     made = stage_lesson(school, wanted.ways[0], 0, 2, None)
     hidden = len(np.concatenate(folds.unlabelled))
     labels = np.asarray(made.films.labels)
@@ -150,7 +150,10 @@ def test_labels_of_folds_are_hidden_from_training(tmp_path):
     [
         (["--config.films.labelled=0.001"], "films.labelled=0.001"),
         (["--config.films.folds=3000"], "films.folds=3000"),
-        (["--config.backbone.patch=7"], "backbone.patch=7 must divide"),
+        (
+            ["--config.backbone.name=vit", "--config.backbone.patch=7"],
+            "backbone.patch=7 must divide",
+        ),
         (["--config.views.size=64"], "views.size=64"),
         (["--config.views.local=20"], "views.local=20"),
         (["--config.stage.batch=4000"], "fewer than a batch of 4000"),
@@ -170,6 +173,8 @@ def test_what_cannot_be_is_refused_in_a_sentence(flags, told, tmp_path, capsys):
         "--config.first.batch=8",
         "--config.stage.batch=8",
     ]
+    if not any("films.labelled" in flag for flag in flags):
+        base.append("--config.films.labelled=0.3")
     assert main([*base, *flags]) == 2
     error = capsys.readouterr().err
     assert told in error, error
@@ -181,3 +186,66 @@ def test_a_variant_may_not_have_other_data():
     wanted = config(protocol={"variants": {"more": {"films": {"labelled": 0.5}}}})
     with pytest.raises(InputError, match=r"protocol\.variants\.more\.films\.labelled"):
         plan(resolve(wanted))
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Labelled films of patients A to H, a folder per class, and others without."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+
+    def write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (16, 16), np.uint8)).save(path)
+
+    for name in "ABCDEFGHIJKL":
+        for number in range(2):
+            write(tmp_path / "films" / "ill" / f"{name}__{number}.png")
+            write(tmp_path / "films" / "well" / f"W{name}__{number}.png")
+    for number in range(9):
+        write(tmp_path / "others" / f"P{number}" / f"P{number}__0.png")
+    return tmp_path
+
+
+def of_folder(folder):
+    data = {"name": "folder", "path": str(folder / "films"), "size": 16}
+    films = {"labelled": 1.0, "folds": 3, "unlabelled": str(folder / "others")}
+    return resolve({"job": "selftrain", "data": data, "films": films})
+
+
+def test_films_of_another_folder_fill_the_folds(films):
+    from jaxdistill.jobs.settings.build_backbones import build_films
+    from jaxdistill.jobs.settings.build_selftraining import (
+        build_folds,
+        build_unlabelled,
+    )
+
+    told = of_folder(films)
+    pool = build_films(told)
+    further = build_unlabelled(told, pool)
+    folds = build_folds(told, pool, further)
+    assert folds.labelled.tolist() == list(range(pool.train.size))
+    found = np.sort(np.concatenate(folds.unlabelled))
+    assert found.tolist() == [pool.train.size + i for i in range(9)]
+    every = films_of(pool, further)
+    assert (np.asarray(every.labels)[found] == -1).all()
+    np.testing.assert_array_equal(np.asarray(every.images)[found], further.images)
+
+
+@pytest.mark.parametrize("kind", ["patient", "film"])
+def test_films_without_labels_of_labelled_patients_are_refused(films, kind, capsys):
+    (labelled,) = list((films / "films" / "ill").glob("C__0.png"))
+    name = "C__7.png" if kind == "patient" else "Q__0.png"
+    source = films / "others" / "P1" / "P1__0.png" if kind == "patient" else labelled
+    (films / "others" / name).write_bytes(source.read_bytes())
+    flags = [
+        "--config=quickstart_selftrain:smoke",
+        f"--workdir={films / 'run'}",
+        "--config.data.name=folder",
+        f"--config.data.path={films / 'films'}",
+        f"--config.films.unlabelled={films / 'others'}",
+    ]
+    assert main(["selftrain", *flags]) == 2
+    told = capsys.readouterr().err
+    assert "1 patients" in told if kind == "patient" else "1 films" in told

@@ -209,11 +209,11 @@ BAD = {
     "in colour": ("a.nii", nifti(RGB).to_bytes()),
     "of complex64": ("a.nii", nifti(VOXELS.astype(np.complex64)).to_bytes()),
     "NaN": ("a.nii", nifti(NAN).to_bytes()),
-    "at most 2,147,483,648": (
+    "at most 268,435,456": (
         "a.nii",
         header(dim=[3, 32000, 32000, 32000, 1, 1, 1, 1]),
     ),
-    "cannot be in it": ("a.nii", header(dim=[3, 1000, 1000, 1000, 1, 1, 1, 1])),
+    "cannot be in it": ("a.nii", header(dim=[3, 500, 500, 500, 1, 1, 1, 1])),
     "affine that cannot be inverted": ("a.nii", header(srow_z=[0, 0, 0, 1])),
     "not a volume of a known format": ("a.txt", b"text"),
 }

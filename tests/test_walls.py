@@ -28,6 +28,7 @@ ROOMS = (
     "types",
     "ranges",
     "settings",
+    "foreign",
     "data",
     "networks",
     "augment",

@@ -262,10 +262,14 @@ def test_files_that_are_not_weights_are_refused_in_one_sentence(tmp_path):
         refused(
             lambda name=name: read_tensors(tmp_path / name), name, ".npz", "save_file"
         )
-    refused(lambda: read_tensors(tmp_path / "b.npz"), "b.npz is not there")
+    refused(lambda: read_tensors(tmp_path / "b.npz"), "b.npz does not exist")
     for name in ("c.npz", "c.safetensors"):
         (tmp_path / name).write_bytes(b"no such thing")
-        refused(lambda name=name: read_tensors(tmp_path / name), name, "damaged")
+        refused(
+            lambda name=name: read_tensors(tmp_path / name),
+            name,
+            "truncated or damaged",
+        )
 
 
 def test_what_is_missing_or_unused_is_told():

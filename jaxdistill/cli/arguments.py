@@ -12,6 +12,7 @@ from typing import Any
 
 import jaxdistill
 from jaxdistill.errors import InputError, meant
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.settings.changes import config_dict
 from jaxdistill.jobs.settings.resolve import fill, leaves, nested, override, resolve
 from jaxdistill.jobs.settings.resolve import schema as schema_of
@@ -114,7 +115,7 @@ def _find(text: str) -> tuple[Path, str]:
     """The config file that a text names, and its mode."""
     name, _, mode = text.partition(":")
     known = shipped()
-    file = Path(name).expanduser()
+    file = expanded(name)
     if not file.is_file() and name in known:
         return known[name], mode
     if not file.is_file():
@@ -136,7 +137,7 @@ def _load(text: str) -> dict[str, Any]:
         made = found["get_config"](*filter(None, [mode]))
     except SyntaxError as error:
         raise InputError(
-            f"--config={file} is not Python in line {error.lineno} ({error.msg}): "
+            f"--config={file} is not Python in line {error.lineno or 1} ({error.msg}): "
             f"{REMEDY}"
         ) from error
     except InputError:

@@ -10,16 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdistill.cli import labels, segment, selftrain, shipping, study
+from jaxdistill.cli import labels, segment, selftrain, shipping, streams, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
-from jaxdistill.cli.streams import (
-    Terminated,
-    allow_many_files,
-    be_tolerant,
-    hear_termination,
-)
 from jaxdistill.errors import Diverged, InputError, Stopped
 from jaxdistill.run.environment import require_sound_jaxlib
 from jaxdistill.run.places import absolute, place
@@ -71,10 +65,11 @@ class Verb(NamedTuple):
 
 def console() -> None:
     """The entry point of the installed command."""
-    hear_termination()
-    be_tolerant()
-    allow_many_files()
+    streams.hear_termination()
+    streams.be_tolerant()
+    streams.allow_many_files()
     warnings.showwarning = _warn  # type: ignore[assignment]
+    streams.quiet_readers()
     sys.unraisablehook = _not_closed_loops
     leave_loud_cache()
     sys.exit(main(sys.argv[1:]))
@@ -136,7 +131,9 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt as error:
         said = "interrupted: the same command goes on from what it has saved"
         print(said, file=sys.stderr)
-        ended = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        ended = (
+            signal.SIGTERM if isinstance(error, streams.Terminated) else signal.SIGINT
+        )
         return 128 + ended
 
 

@@ -5,9 +5,11 @@ seen enough.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import sys
+import warnings
 from typing import Any
 
 ENOUGH = 4096  # files at once
@@ -67,6 +69,14 @@ def allow_many_files() -> None:
         wanted = ENOUGH if most == resource.RLIM_INFINITY else min(ENOUGH, most)
         if now < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def quiet_readers() -> None:
+    """Leave it to our own sentences what is odd about a file of others."""
+    for reader in ("PIL", "pydicom", "nibabel"):
+        warnings.filterwarnings("ignore", module=rf"{reader}(\.|$)")
+        logging.getLogger(reader).setLevel(logging.CRITICAL)
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
 class Terminated(KeyboardInterrupt):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,11 @@ from jaxdistill.data.images import read_image, read_labels
 from jaxdistill.data.labels import Labels, positive
 from jaxdistill.data.pixels import resize_images, resize_masks, with_channels
 from jaxdistill.data.tree import Tree
-from jaxdistill.data.volumes import PLANES, Origin, Volume, by, is_volume, read_volume
-from jaxdistill.data.volumes import SUFFIXES as VOLUMES
+from jaxdistill.data.volume_files import SUFFIXES as VOLUMES
+from jaxdistill.data.volume_files import by
+from jaxdistill.data.volumes import PLANES, Origin, Volume, is_volume, read_volume
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded, read_bytes
 from jaxdistill.ranges import OneOf, Range
 from jaxdistill.settings import Small
 from jaxdistill.types import IGNORED, Case
@@ -97,16 +99,10 @@ def open_case(path: str | os.PathLike, reading: Reading = READING) -> Case:
     `reading` must be what the network was trained with. Raises `InputError` as
     `read_case` does.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
 
     def read(file: PurePosixPath) -> bytes:
-        try:
-            return (path.parent / file).read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}): check the path and its "
-                "permissions"
-            ) from error
+        return read_bytes(path.parent / file)
 
     tree = Tree(path.parent, (), (), frozenset(), read)
     files = Files(stem(PurePosixPath(path.name)), "", (PurePosixPath(path.name),), None)

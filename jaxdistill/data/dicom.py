@@ -5,11 +5,14 @@
              255; MONOCHROME1 is inverted, padding is black
     colour   palettes and YBR become RGB; deeper samples keep their upper eight bits
 
-Eight-bit grey without a window stays as stored. A file of several frames is refused: it
-is a volume or a film, and which frame carries the label is not ours to guess.
+Up to eight bits of grey without a window are shown in full, 0 black and the largest
+number that they hold white, whether they are rescaled by 1 and 0 or not at all. A file
+of several frames is refused: it is a volume or a film, and which frame carries the
+label is not ours to guess.
 """
 
 import io
+import zlib
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,13 @@ from jaxtyping import UInt8
 
 from jaxdistill.data.pixels import stretch
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import short
 
+MOST_PIXELS = 50_000_000  # as of other pictures
+MOST_BYTES = 1 << 28  # of a deflated file, unpacked
+BLOCK = 1 << 20
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+META = 144  # bytes up to the length of the group that names the transfer syntax
 INSTALL = 'pip install "jaxdistill[medical]"'
 
 
@@ -27,15 +36,11 @@ def read_dicom(data: bytes, name: str) -> UInt8[np.ndarray, "h w c"]:
     Raises `InputError` naming the file when pydicom or a decoder is missing, the file
     is broken, without pixels, of several frames or of an unknown transfer syntax.
     """
-    dataset = _parse(data, name)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise InputError(
-            f"{name} holds {frames} frames; one file is one image: export the frames "
-            "as separate files"
-        )
-    pixels = _decode(dataset, name)
+    dataset = _parse(_bounded(data, name), name)
     try:
+        _check_frames(dataset, name)
+        _check_size(dataset, name)
+        pixels = _decode(dataset, name)
         if pixels.ndim == 3:
             return _colour(pixels, dataset)
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -43,8 +48,64 @@ def read_dicom(data: bytes, name: str) -> UInt8[np.ndarray, "h w c"]:
         return _grey(pixels, dataset, name)[..., None]
     except InputError:
         raise
-    except Exception as error:  # windows and look-up tables that contradict themselves
+    except Exception as error:  # tags that contradict themselves, in any way
         raise _broken(name, error) from error
+
+
+def _bounded(data: bytes, name: str) -> bytes:
+    """The file, unless it is deflated and unpacks to more than any image has.
+
+    pydicom unpacks all of it at once, whatever comes out.
+    """
+    if DEFLATED not in data[:4096] or len(data) < META:
+        return data
+    start = META + int.from_bytes(data[META - 4 : META], "little")
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        left = MOST_BYTES
+        at = start
+        while at < len(data) and not unpacker.eof:
+            left -= len(unpacker.decompress(data[at : at + BLOCK], BLOCK))
+            while unpacker.unconsumed_tail and left >= 0:
+                left -= len(unpacker.decompress(unpacker.unconsumed_tail, BLOCK))
+            if left < 0:
+                raise _too_large(name, f"more than {MOST_BYTES:,} bytes")
+            at += BLOCK
+    except zlib.error as error:
+        raise _broken(name, error) from error
+    return data
+
+
+def _check_frames(dataset: Any, name: str) -> None:
+    told = dataset.get("NumberOfFrames")
+    try:
+        frames = int(told or 1)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} says that it holds {short(ValueError(told))} frames; it must be "
+            "one number: export it again or remove it"
+        ) from error
+    if frames != 1:
+        raise InputError(
+            f"{name} holds {frames} frames; one file is one image: export the frames "
+            "as separate files"
+        )
+
+
+def _check_size(dataset: Any, name: str) -> None:
+    """Refuse what the tags say before a pixel is decoded."""
+    rows, columns, samples = (
+        int(dataset.get(tag) or 1) for tag in ("Rows", "Columns", "SamplesPerPixel")
+    )
+    if rows * columns * max(samples, 1) > MOST_PIXELS:
+        raise _too_large(name, f"{rows} x {columns} x {samples} values")
+
+
+def _too_large(name: str, extent: str) -> InputError:
+    return InputError(
+        f"{name} has {extent}; at most {MOST_PIXELS:,} pixels are read, as a guard "
+        "against decompression bombs: shrink or remove it"
+    )
 
 
 def _parse(data: bytes, name: str) -> Any:
@@ -92,7 +153,7 @@ def _grey(pixels: np.ndarray, dataset: Any, name: str) -> UInt8[np.ndarray, "h w
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     padding = _padding(pixels, dataset)
-    values = apply_modality_lut(pixels, dataset)
+    values = pixels if _is_identity(dataset) else apply_modality_lut(pixels, dataset)
     low = high = None
     if dataset.get("VOILUTSequence"):
         values = apply_voi_lut(values, dataset, prefer_lut=True)
@@ -102,7 +163,7 @@ def _grey(pixels: np.ndarray, dataset: Any, name: str) -> UInt8[np.ndarray, "h w
             low, high = apply_voi_lut(np.array([-1e9, 1e9]), dataset)
             values = apply_voi_lut(values, dataset)
     elif values.dtype == np.uint8:
-        low, high = 0, 255
+        low, high = 0, 2 ** min(int(dataset.BitsStored), 8) - 1
     if low is None and not padding.all():
         # Padding has no part in the range; NaN stays NaN and is refused by `stretch`.
         inside = values[~padding]
@@ -113,14 +174,29 @@ def _grey(pixels: np.ndarray, dataset: Any, name: str) -> UInt8[np.ndarray, "h w
     return np.where(padding, np.uint8(0), shown)
 
 
+def _is_identity(dataset: Any) -> bool:
+    """Whether the rescale changes nothing, so that pixels stay the bytes they are."""
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    plain = not dataset.get("ModalityLUTSequence")
+    return plain and (slope, intercept) == (1, 0)
+
+
 def _padding(pixels: np.ndarray, dataset: Any) -> np.ndarray:
     """Pixels outside the detector, marked by one value or a range of values."""
     first = dataset.get("PixelPaddingValue")
     if not isinstance(first, int):
         return np.zeros(pixels.shape, bool)
     last = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((first, last if isinstance(last, int) else first))
+    ends = (first, last if isinstance(last, int) else first)
+    low, high = sorted(_as_stored(end, pixels.dtype) for end in ends)
     return (pixels >= low) & (pixels <= high)
+
+
+def _as_stored(value: int, dtype: np.dtype) -> int:
+    """A number in the type of the pixels: 63536 and -2000 are the same sixteen bits."""
+    bits = 8 * dtype.itemsize
+    value %= 1 << bits
+    return value - (1 << bits) if dtype.kind == "i" and value >> (bits - 1) else value
 
 
 def _has_window(dataset: Any) -> bool:
@@ -133,8 +209,10 @@ def _has_window(dataset: Any) -> bool:
 
 def _colour(pixels: np.ndarray, dataset: Any) -> UInt8[np.ndarray, "h w c"]:
     # pydicom has turned YBR into RGB by the time the array is handed out.
-    shift = max(int(dataset.BitsStored) - 8, 0)
-    return (pixels >> shift).astype(np.uint8)
+    bits = int(dataset.BitsStored)
+    if bits < 8:
+        return np.minimum(pixels * (255.0 / (2**bits - 1)), 255).astype(np.uint8)
+    return (pixels >> (bits - 8)).astype(np.uint8)
 
 
 def _palette(pixels: np.ndarray, dataset: Any) -> UInt8[np.ndarray, "h w c"]:
@@ -145,8 +223,7 @@ def _palette(pixels: np.ndarray, dataset: Any) -> UInt8[np.ndarray, "h w c"]:
 
 
 def _broken(name: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
     return InputError(
-        f"{name} is a truncated or damaged DICOM file ({reason}): export it again or "
-        "remove it"
+        f"{name} is a truncated or damaged DICOM file ({short(error, 120)}): export it "
+        "again or remove it"
     )

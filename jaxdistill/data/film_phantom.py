@@ -13,11 +13,12 @@ from jaxtyping import Float, UInt8
 
 from jaxdistill.data.pool import Raw, Whiten, make_pool
 from jaxdistill.errors import InputError
-from jaxdistill.ranges import Many, Range, Seed
+from jaxdistill.ranges import Listed, Many, Range, Seed, words_of
 from jaxdistill.settings import Small, declared
 from jaxdistill.types import Pool
 
 CLASS_NAMES = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
+NAMED = tuple(name.replace(" ", "_") for name in CLASS_NAMES)  # as settings have them
 PROPORTIONS = np.array([3616, 6012, 10192, 1345])
 COVID, OPACITY, NORMAL, VIRAL = range(4)
 LEAST_HELD_OUT = 40  # images per class of val and test, so that scores mean something
@@ -46,41 +47,46 @@ def phantom(
     test: Annotated[Many, "test films"] = 600,
     *,
     variation: Annotated[float, Range(0, 3), "how much films differ"] = 1.0,
+    findings: Annotated[
+        str, Listed(NAMED, empty=True), "findings to draw; empty: all four"
+    ] = "",
     zca: Whiten = False,
 ) -> Pool:
-    """Procedural chest films in four classes, no download.
+    """Procedural chest films in four classes or some of them, no download.
 
     `variation` scales how much anatomy, exposure, noise and severity differ between
     images: 0.2 is minor, 1.5 great. Validation and test hold at least 40 of each class.
     Raises `InputError` for a size below 16 or a split too small for its classes.
     """
+    drawn = np.array([NAMED.index(name) for name in words_of(findings) or NAMED])
     counts = {
-        "train": _counts("train", train, least=1),
-        "val": _counts("val", val, least=LEAST_HELD_OUT),
-        "test": _counts("test", test, least=LEAST_HELD_OUT),
+        "train": _counts("train", train, drawn, least=1),
+        "val": _counts("val", val, drawn, least=LEAST_HELD_OUT),
+        "test": _counts("test", test, drawn, least=LEAST_HELD_OUT),
     }
     splits, first = {}, 0
     for number, (split, per_class) in enumerate(counts.items()):
         rng = np.random.default_rng([seed, number])
-        labels = rng.permutation(np.repeat(np.arange(len(CLASS_NAMES)), per_class))
+        labels = rng.permutation(np.repeat(np.arange(len(drawn)), per_class))
         chunks = [
-            _draw(labels[at : at + CHUNK], size, variation, rng)
+            _draw(drawn[labels[at : at + CHUNK]], size, variation, rng)
             for at in range(0, len(labels), CHUNK)
         ]
         groups = np.arange(first, first + len(labels))  # one film per patient
         splits[split] = Raw(np.concatenate(chunks)[..., None], labels, groups)
         first += len(labels)
-    return make_pool("phantom", splits, CLASS_NAMES, zca=zca)
+    names = tuple(CLASS_NAMES[number] for number in drawn)
+    return make_pool("phantom", splits, names, zca=zca)
 
 
-def _counts(split: str, total: int, least: int) -> np.ndarray:
+def _counts(split: str, total: int, drawn: np.ndarray, least: int) -> np.ndarray:
     """Images per class in the proportions of the real set, by largest remainder."""
-    if total < least * len(CLASS_NAMES):
+    if total < least * len(drawn):
         raise InputError(
-            f"data.{split}={total} is too few for {len(CLASS_NAMES)} classes of at "
-            f"least {least}: use {least * len(CLASS_NAMES)} or more"
+            f"data.{split}={total} is too few for {len(drawn)} classes of at "
+            f"least {least}: use {least * len(drawn)} or more"
         )
-    share = PROPORTIONS / PROPORTIONS.sum() * total
+    share = PROPORTIONS[drawn] / PROPORTIONS[drawn].sum() * total
     counts = np.floor(share).astype(int)
     counts[np.argsort(counts - share)[: total - counts.sum()]] += 1
     return np.maximum(counts, least)

@@ -4,6 +4,7 @@ arXiv:2202.06431, section 6.3 of whose programs: shuffle once, the first tenth k
 labels, the rest in three equal folds.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -17,7 +18,10 @@ from jaxdistill.types import Pool
 
 
 class Folds(NamedTuple):
-    """Rows of the training split: those with labels, and those without, by fold."""
+    """Rows of the training split, and of what comes behind it.
+
+    Those with labels, and those without, by fold.
+    """
 
     labelled: Int[np.ndarray, " n"]
     unlabelled: tuple[Int[np.ndarray, " m"], ...]
@@ -26,6 +30,7 @@ class Folds(NamedTuple):
 @declared("films")
 def divide(
     pool: Pool,
+    further: Sequence[str] = (),
     *,
     labelled: Annotated[
         float, Range(0, 1, above=True), "share of training films that keep labels"
@@ -35,17 +40,19 @@ def divide(
 ) -> Folds:
     """The training films of a pool, divided by groups in the order of a hash.
 
-    Raises `InputError` for a class of which no film keeps its label, and folds without
-    a film.
+    `further` are the groups of films behind these that have no labels at all. Raises
+    `InputError` for a class of which no film keeps its label, and folds without a film.
     """
     labels = np.asarray(pool.train.labels)
-    groups = np.asarray(pool.train.groups)
-    names, of = np.unique(groups, return_inverse=True)
+    named = [str(group) for group in np.asarray(pool.train.groups)]
+    names, of = np.unique(
+        [*named, *(f"+{group}" for group in further)], return_inverse=True
+    )
+    counts = np.bincount(of)
     order = sorted(range(len(names)), key=lambda i: rank(seed, str(names[i])))
-    sizes = np.bincount(of)[order]
-    ends = np.cumsum(sizes)
-    first = max(1, int(np.searchsorted(ends, labelled * ends[-1] - 0.5)) + 1)
-    own, others = order[:first], order[first:]
+    known = [i for i in order if not names[i].startswith("+")]
+    first = _fill(counts[known], labelled * len(labels))
+    own = known[:first]
     rows = _rows(of, own)
     for number, class_name in enumerate(pool.class_names):
         if not (labels[rows] == number).any():
@@ -54,15 +61,23 @@ def divide(
                 f"labels, films.labelled={labelled} of the training films: raise it, "
                 "or try another films.seed"
             )
+    kept = set(own)
+    others = [i for i in order if i not in kept]
     if len(others) < folds:
         raise InputError(
             f"{len(others)} patients without labels cannot fill films.folds={folds}: "
-            "lower films.folds or films.labelled"
+            "lower films.folds or films.labelled, or name more in films.unlabelled"
         )
-    share = np.cumsum(np.bincount(of)[others])
+    share = np.cumsum(counts[others])
     bounds = [int(np.searchsorted(share, share[-1] * k / folds)) for k in range(folds)]
     parts = [others[a:b] for a, b in zip(bounds, [*bounds[1:], None], strict=True)]
     return Folds(rows, tuple(_rows(of, part) for part in parts))
+
+
+def _fill(counts: np.ndarray, wanted: float) -> int:
+    """How many groups, from the first on, hold as many films as wanted, or nearly."""
+    ends = np.cumsum(counts)
+    return min(len(counts), max(1, int(np.searchsorted(ends, wanted - 0.5)) + 1))
 
 
 def _rows(of: np.ndarray, groups: list[int]) -> Int[np.ndarray, " n"]:

@@ -2,7 +2,8 @@
 
     8 bits             as stored; palettes, CMYK and YCbCr become RGB
     1 bit              0 and 255
-    more than 8 bits   255 (p - min) / (max - min) over the picture's own pixels
+    more than 8 bits   255 (p - min) / (max - min) over the picture's own pixels, of all
+                       colours together; WhiteIsZero is mirrored
     alpha              laid over black, the background of a film
     EXIF orientation   applied
 
@@ -10,25 +11,41 @@ A picture's own pixels are its range because a 16-bit file rarely says how many 
 bits are in use.
 """
 
+import contextlib
 import io
 import os
-import re
-from pathlib import Path, PurePosixPath
+import threading
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from jaxdistill.data.depth import (
+    Depth,
+    deep_colours,
+    depth_of,
+    is_grey_alpha,
+    numbers,
+)
 from jaxdistill.data.pixels import stretch
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import read_bytes, short
+from jaxdistill.foreign.names import shown
 
-MOST_PIXELS = 100_000_000  # a whole-slide scan or a decompression bomb, not a film
+MOST_PIXELS = 50_000_000  # a whole-slide scan or a decompression bomb, not a film
+MOST_BYTES = 1 << 29  # of a file
+MOST_FRAMES = 99  # that are counted
+LARGE = 10_000_000  # pixels of pictures that are decoded one at a time
 DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 SUFFIXES = {*DICOM_SUFFIXES, ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp"}
 SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".gif"}
 DEEP_MODES = ("I", "F")  # and every I;16 variant
 PAGED_FORMATS = ("TIFF", "GIF", "PNG", "WEBP")  # several pages are a volume or a film
 FORMATS = (*PAGED_FORMATS, "JPEG", "PPM", "BMP")  # none that calls other programs
+_ALONE = threading.Lock()
 
 
 def read_image(
@@ -39,10 +56,7 @@ def read_image(
     Raises `InputError` naming the file when it is empty, truncated, no picture, of
     several frames, too large, or holds NaN.
     """
-    name = name or (
-        f"{len(source)} bytes" if isinstance(source, bytes) else f"{source}"
-    )
-    data = source if isinstance(source, bytes) else _read_bytes(source)
+    data, name = _source(source, name)
     if not data:
         raise InputError(
             f"{name} is empty (0 bytes); an image file must hold an image: copy it "
@@ -52,7 +66,8 @@ def read_image(
         from jaxdistill.data.dicom import read_dicom
 
         return read_dicom(data, name)
-    return _to_bytes(_decode(data, name), name)
+    with _decoding(data, name) as (picture, depth):
+        return _to_bytes(picture, depth, data, name)
 
 
 def read_labels(
@@ -64,21 +79,21 @@ def read_labels(
     entries; what lies under alpha counts. Raises `InputError` as `read_image` does, and
     for colours.
     """
-    name = name or (
-        f"{len(source)} bytes" if isinstance(source, bytes) else f"{source}"
-    )
-    data = source if isinstance(source, bytes) else _read_bytes(source)
+    data, name = _source(source, name)
     if not data or is_dicom(data):
         return read_image(data, name)[..., 0].astype(np.int64)
-    picture = _decode(data, name)
-    if picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith(DEEP_MODES):
-        values = np.asarray(picture)
-        return _whole(values[..., 0] if values.ndim == 3 else values, name)
-    colours = np.asarray(picture.convert("RGB")).astype(np.int64)
-    if (colours == colours[..., :1]).all():
-        return colours[..., 0]
-    if picture.mode == "P":
-        return np.asarray(picture).astype(np.int64)
+    with _decoding(data, name) as (picture, depth):
+        plain = picture.mode in ("1", "L", "LA", "La")
+        if plain or picture.mode.startswith(DEEP_MODES):
+            return _whole(numbers(picture, depth), name)
+        if depth.deep_colour:
+            colours = deep_colours(picture, data, FORMATS)[..., :3]
+        else:
+            colours = np.asarray(picture.convert("RGB"))
+        if (colours == colours[..., :1]).all():
+            return colours[..., 0].astype(np.int64)
+        if picture.mode == "P":
+            return np.asarray(picture).astype(np.int64)
     raise InputError(
         f"{name} is a mask in colours; a mask holds one number each pixel: save it as "
         "a grey or palette PNG"
@@ -99,24 +114,27 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def _read_bytes(path: str | os.PathLike) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}): check the path and "
-            "its permissions"
-        ) from error
+def _source(source: str | os.PathLike | bytes, name: str) -> tuple[bytes, str]:
+    """The bytes of a file, and what messages call it."""
+    if isinstance(source, bytes):
+        return source, name or f"{len(source)} bytes"
+    return read_bytes(source, MOST_BYTES), name or shown(source)
 
 
-def _decode(data: bytes, name: str) -> Image.Image:
+@contextlib.contextmanager
+def _decoding(data: bytes, name: str) -> Iterator[tuple[Image.Image, Depth]]:
     """The loaded picture, upright; all that Pillow may raise becomes one sentence."""
     Image.init()  # registers TIFF and WEBP, once
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            _check_size(picture, name)
-            picture.load()
-            return ImageOps.exif_transpose(picture)
+            depth = depth_of(picture, data)
+            _check_size(picture, depth, name)
+            large = picture.width * picture.height > LARGE
+            with _ALONE if large else contextlib.nullcontext():
+                picture.load()
+                yield ImageOps.exif_transpose(picture), depth
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(
             f"{name} is not an image of a known format; PNG, JPEG, WEBP, PNM, BMP, "
@@ -124,26 +142,34 @@ def _decode(data: bytes, name: str) -> Image.Image:
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(name, "too many") from error
-    # Broken chunks reach us as OSError, SyntaxError (PNG), ValueError or struct.error.
-    # A warning arrives here where the caller has made warnings errors.
-    except (OSError, SyntaxError, EOFError, LookupError, Warning) as error:
-        raise _damaged(name, error) from error
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
+    # Broken chunks reach us as errors of a dozen kinds. A warning arrives here where
+    # the caller has made warnings errors.
+    except Exception as error:
         raise _damaged(name, error) from error
 
 
-def _check_size(picture: Image.Image, name: str) -> None:
+def _check_size(picture: Image.Image, depth: Depth, name: str) -> None:
     width, height = picture.size
-    if width * height > MOST_PIXELS:
+    if width * height > MOST_PIXELS // (2 if depth.deep_colour else 1):
         raise _too_large(name, f"{width} x {height}")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format in PAGED_FORMATS:
+    paged = picture.format in PAGED_FORMATS
+    if paged and getattr(picture, "is_animated", False):
         raise InputError(
-            f"{name} holds {frames} frames; one file is one image: export the frames "
-            "as separate files"
+            f"{name} holds {_frames(picture)} frames; one file is one image: export "
+            "the frames as separate files"
         )
+
+
+def _frames(picture: Any) -> str:
+    """How many they are; a chain of pages, which may be endless, is followed a way."""
+    if picture.format in ("PNG", "WEBP"):
+        return str(picture.n_frames)  # as the file says
+    try:
+        for page in range(1, MOST_FRAMES):
+            picture.seek(page)
+    except EOFError:
+        return str(page)
+    return f"{MOST_FRAMES} or more"
 
 
 def _too_large(name: str, extent: str) -> InputError:
@@ -154,26 +180,36 @@ def _too_large(name: str, extent: str) -> InputError:
 
 
 def _damaged(name: str, error: Exception) -> InputError:
-    # Pillow quotes the stream's address in memory: of no use to a reader.
-    reason = re.sub(r"\s*<_io\S+ object at 0x\w+>", "", str(error)) or "unreadable"
     return InputError(
-        f"{name} is truncated or damaged ({reason}); the whole image must be there: "
-        "copy it again or remove it"
+        f"{name} is truncated or damaged ({short(error)}); the whole image must be "
+        "there: copy it again or remove it"
     )
 
 
-def _to_bytes(picture: Image.Image, name: str) -> UInt8[np.ndarray, "h w c"]:
-    if picture.mode in DEEP_MODES or picture.mode.startswith("I;"):
-        return stretch(np.asarray(picture), name)[..., None]
+def _to_bytes(
+    picture: Image.Image, depth: Depth, data: bytes, name: str
+) -> UInt8[np.ndarray, "h w c"]:
+    deep = picture.mode in DEEP_MODES or picture.mode.startswith("I;")
+    if deep or depth.stored is not None:
+        made = stretch(numbers(picture, depth), name)[..., None]
+        return 255 - made if depth.mirrored else made
+    if depth.deep_colour:
+        values = deep_colours(picture, data, FORMATS)
+        made = stretch(_over_black(values) if values.shape[-1] == 4 else values, name)
+        return made[..., :1] if is_grey_alpha(data) else made
     if picture.mode in ("1", "L"):
         return np.asarray(picture.convert("L"))[..., None]
     if picture.mode in ("LA", "La"):
-        return _over_black(picture.convert("LA"))[..., :1]
+        return _over_black(np.asarray(picture.convert("LA")))[..., :1]
     if picture.has_transparency_data:
-        return _over_black(picture.convert("RGBA"))
+        return _over_black(np.asarray(picture.convert("RGBA")))
     return np.asarray(picture.convert("RGB"))
 
 
-def _over_black(picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
-    pixels = np.asarray(picture).astype(np.float32)
-    return np.rint(pixels[..., :-1] * pixels[..., -1:] / 255).astype(np.uint8)
+def _over_black(pixels: np.ndarray) -> np.ndarray:
+    """Colours by their opacity, row by row to spare memory."""
+    most = np.iinfo(pixels.dtype).max
+    made = np.empty((*pixels.shape[:2], pixels.shape[2] - 1), pixels.dtype)
+    for row, into in zip(pixels, made, strict=True):
+        into[:] = np.rint(row[:, :-1] * (row[:, -1:] / np.float32(most)))
+    return made

@@ -66,6 +66,11 @@ def as_found(masks: Sequence[set[int]], where: str) -> Labels:
 def numbered(names: Mapping[int, str], ignored: int | None = None) -> Labels:
     """A class for each value of files, in their order; one value may be ignored."""
     known = tuple(names)
+    if len(known) > MOST_CLASSES:
+        raise InputError(
+            f"{len(known)} classes are named for masks; up to {MOST_CLASSES} are "
+            "learned at once: leave some out"
+        )
     table = {value: number for number, value in enumerate(known)}
     if ignored is not None:
         table[ignored] = IGNORED

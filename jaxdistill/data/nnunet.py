@@ -5,7 +5,6 @@ labelsTr/CASE.nii.gz
 dataset.json                names of labels, both ways about; it may be missing
 """
 
-import json
 import os
 import re
 from collections import Counter
@@ -33,12 +32,15 @@ from jaxdistill.data.site_pool import (
 from jaxdistill.data.tree import Tree
 from jaxdistill.data.volumes import Axis, is_volume
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.json_files import parse_json
+from jaxdistill.foreign.names import shown
 from jaxdistill.ranges import Filled
 from jaxdistill.settings import declared
 from jaxdistill.types import SitePool
 
 HOLDING = "imagesTr and labelsTr"
 CHANNEL = re.compile(r"(.+)_(\d{4})")
+MOST_LABEL = 2**31 - 1
 IGNORE = "ignore"  # nnU-Net's name for what does not count
 
 
@@ -69,7 +71,7 @@ def nnunet(
     labels = labels_of(tree) or as_found(numbers_in(tree, listed), f"{tree.path}")
     reading = Reading(axis, normalise, geometry, channels, size)
     return read_sites(
-        tree.path.stem,
+        tree.title,
         tree,
         (listed, faults),
         labels,
@@ -97,7 +99,7 @@ def list_nnunet(tree: Tree) -> tuple[list[Files], list[str]]:
             f" in labelsTr: name the folder or zip that holds {HOLDING}"
         )
     count = Counter(map(len, images.values())).most_common(1)[0][0]
-    site = tree.path.name.split(".")[0]
+    site = shown(tree.path.name).split(".")[0]
     listed = [
         Files(name, site, tuple(files), masks[name])
         for name, files in sorted(images.items())
@@ -146,7 +148,7 @@ def labels_of(tree: Tree) -> Labels | None:
         return None
     name = tree.name(files[0])
     try:
-        given = json.loads(tree.read(files[0]))["labels"]
+        given = parse_json(tree.read(files[0]), name)["labels"]
         pairs = [
             (_number(key, name), str(value))
             if str(key).isdigit()
@@ -186,4 +188,7 @@ def _number(value: Any, name: str) -> int:
             f"{name} has regions, labels of several numbers such as {value}: give each "
             "pixel one label"
         )
-    return int(value)
+    number = int(value)
+    if not 0 <= number <= MOST_LABEL or number != float(value):
+        raise ValueError(value)
+    return number

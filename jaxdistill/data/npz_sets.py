@@ -1,10 +1,10 @@
 """MedMNIST and MNIST, read from the .npz files that their authors publish."""
 
+import os
 import warnings
-import zipfile
-import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -20,12 +20,15 @@ from jaxdistill.data.pool import (
     data_root,
     make_pool,
 )
-from jaxdistill.data.registry import SIZES, URL, file_name, find
+from jaxdistill.data.registry import SIZES, URL, Facts, file_name, find
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.arrays import MOST, Header, headers, read_npz
+from jaxdistill.foreign.names import listed, shown
 from jaxdistill.ranges import OneOf
 from jaxdistill.settings import Small, declared
 from jaxdistill.types import Pool
 
+AGAIN = "remove it and download or copy it again"
 MNIST_VAL = 5000  # the last training images, held out; MNIST has no validation split
 
 
@@ -53,13 +56,13 @@ def medmnist(
             "here expect one class an image: choose a single-label set"
         )
     path = locate(name, root, size, download)
-    arrays = read_arrays(path)
+    _require_file(path)
+    check_published(path, headers(path), facts, size)
+    arrays = read_arrays(path, facts.bytes(size))
     splits, first = {}, 0
     for split, count in zip(SPLITS, facts.counts, strict=True):
         images, labels = _split_arrays(path, arrays, split)
-        expected = (count, size, size, facts.channels)
-        _check_published(path, split, images, expected)
-        splits[split] = _raw(path, split, images, labels, first)
+        splits[split] = as_raw(path, split, images, labels, first)
         first += count
     pool = make_pool(name, splits, facts.classes, zca=zca)
     _check_md5(path, facts.md5[size])
@@ -76,13 +79,13 @@ def mnist(root: Root = "", size: DigitSize = 28, *, zca: Whiten = False) -> Pool
     path = data_root(root) / "mnist.npz"
     arrays = read_arrays(path)
     images, labels = _split_arrays(path, arrays, "train")
-    whole = _raw(path, "train", _resized(images, size), labels, 0)
+    whole = as_raw(path, "train", _resized(images, size), labels, 0)
     held_out = len(whole.labels) - min(MNIST_VAL, len(whole.labels) // 6)
     images, labels = _split_arrays(path, arrays, "test")
     splits = {
         "train": Raw(*(part[:held_out] for part in whole)),
         "val": Raw(*(part[held_out:] for part in whole)),
-        "test": _raw(path, "test", _resized(images, size), labels, len(whole.labels)),
+        "test": as_raw(path, "test", _resized(images, size), labels, len(whole.labels)),
     }
     return make_pool("mnist", splits, tuple("0123456789"), "digits", zca=zca)
 
@@ -101,52 +104,25 @@ def locate(name: str, root: Root, size: int, download: bool) -> Path:
     return fetch(url, path, find(name).md5[size])
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, most: int = MOST) -> dict[str, np.ndarray]:
     """All arrays of an npz; pickled objects are refused, as reading them runs code."""
-    try:
-        # Opened here, because `np.load` leaves a damaged file open.
-        with open(path, "rb") as file, _archive(file) as archive:
-            return {key: archive[key] for key in archive.files}
-    except FileNotFoundError as error:
+    _require_file(path)
+    return read_npz(path, most=most, remedy=AGAIN)
+
+
+def _require_file(path: Path) -> None:
+    if not os.path.exists(path):
         raise InputError(
-            f"{path} is missing: put the file there, or name its folder with "
+            f"{shown(path)} is missing: put the file there, or name its folder with "
             "JAXDISTILL_DATA or data.root"
-        ) from error
-    except ValueError as error:
-        if "allow_pickle" in str(error) or "pickle" in str(error):
-            raise InputError(
-                f"{path} holds pickled objects, which could run code when read; only "
-                "plain arrays are accepted: save it again with plain numeric arrays"
-            ) from error
-        raise _damaged(path, error) from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, error) from error
-
-
-def _archive(file: Any) -> Any:
-    loaded = np.load(file, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        raise OSError("it is a single .npy array")
-    return loaded
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path} is truncated or not an npz file ({str(error)[:80]}): remove it and "
-        "download or copy it again"
-    )
+        )
 
 
 def _split_arrays(
     path: Path, arrays: dict[str, np.ndarray], split: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images as n h w c, labels as n."""
-    for key in (f"{split}_images", f"{split}_labels"):
-        if key not in arrays:
-            raise InputError(
-                f"{path} has no array {key!r} (it has {', '.join(sorted(arrays))}); "
-                "images and labels of every split are needed: use the published file"
-            )
+    _require_keys(path, arrays, split)
     images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4:
@@ -158,20 +134,41 @@ def _split_arrays(
     return images, labels[:, 0] if labels.shape[1:] == (1,) else labels
 
 
-def _check_published(
-    path: Path, split: str, images: np.ndarray, expected: tuple[int, ...]
+def _require_keys(path: Path, found: Collection[str], split: str) -> None:
+    for key in (f"{split}_images", f"{split}_labels"):
+        if key not in found:
+            raise InputError(
+                f"{path} has no array {key!r} (it has {listed(found)}); "
+                "images and labels of every split are needed: use the published file"
+            )
+
+
+def check_published(
+    path: Path, found: Mapping[str, Header], facts: Facts, size: int
 ) -> None:
-    if images.shape != expected or images.dtype != np.uint8:
-        raise InputError(
-            f"{split}_images in {path} are {images.dtype} of shape {images.shape}; the "
-            f"published ones are uint8 of shape {expected}: use the published file, or "
-            "read your own images as a folder"
-        )
+    """`InputError` unless the images are as published, by their headers alone."""
+    for split, count in zip(SPLITS, facts.counts, strict=True):
+        key, expected = f"{split}_images", (count, size, size, facts.channels)
+        _require_keys(path, found, split)
+        dtype, shape = found[key]
+        shape = (*shape, 1) if len(shape) == 3 else shape
+        if dtype != np.uint8 or shape != expected:
+            raise InputError(
+                f"{key} in {path} are {dtype} of shape {shape}; the published ones are "
+                f"uint8 of shape {expected}: use the published file, or read your own "
+                "images as a folder"
+            )
 
 
-def _raw(
+def as_raw(
     path: Path, split: str, images: np.ndarray, labels: np.ndarray, first: int
 ) -> Raw:
+    if images.ndim != 4:
+        raise InputError(
+            f"{split}_images in {path} are {images.dtype} of shape {images.shape}; it "
+            "must be (count, height, width) with or without channels: use the "
+            "published file"
+        )
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
         raise InputError(
             f"{split}_labels in {path} are {labels.dtype} of shape {labels.shape}; one "
@@ -180,7 +177,7 @@ def _raw(
         )
     # No patient is known: every image is its own group.
     groups = np.arange(first, first + len(labels))
-    return Raw(images, labels.astype(np.int32), groups)
+    return Raw(images, labels, groups)
 
 
 def _check_md5(path: Path, published: str) -> None:

@@ -7,22 +7,30 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.arrays import is_finite
+
+PART = 1 << 20  # values that are turned at once
 
 
 def stretch(
     values: np.ndarray, name: str, low: float | None = None, high: float | None = None
 ) -> UInt8[np.ndarray, "..."]:
     """`255 (p - low) / (high - low)`, by default over the values' own range; no NaN."""
-    values = np.asarray(values, np.float64)
-    if not np.isfinite(values).all():
+    if not is_finite(values):
         raise InputError(
             f"{name} holds NaN or infinite pixels; every pixel must be a number: "
             "repair or remove the file"
         )
-    low = values.min() if low is None else low
-    high = values.max() if high is None else high
-    unit = (values - low) / max(high - low, 1e-12)
-    return np.rint(255 * np.clip(unit, 0, 1)).astype(np.uint8)
+    low = float(values.min()) if low is None else low
+    high = float(values.max()) if high is None else high
+    flat = values.reshape(-1)
+    made = np.empty(flat.shape, np.uint8)
+    for at in range(0, len(flat), PART):  # in double precision, but never all at once
+        part = slice(at, at + PART)
+        # Halved, so that the range of doubles themselves does not overflow.
+        unit = (flat[part] / 2.0 - low / 2) / max(high / 2 - low / 2, 1e-300)
+        made[part] = np.rint(255 * np.clip(unit, 0, 1))
+    return made.reshape(values.shape)
 
 
 def fit_image(

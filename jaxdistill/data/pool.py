@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -11,6 +12,8 @@ from jaxtyping import Int, UInt8
 
 from jaxdistill.data import standard as standards
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
+from jaxdistill.foreign.names import shown
 from jaxdistill.ranges import OneOf, Range
 from jaxdistill.settings import Small
 from jaxdistill.types import Pool, Split
@@ -52,16 +55,7 @@ def make_pool(
     Raises `InputError` for pixels that are not bytes or are NaN, shapes that disagree,
     labels out of range, fewer than two classes, or a class that a split lacks.
     """
-    if len(class_names) < 2:
-        raise InputError(
-            f"data set {name!r} has {len(class_names)} class; a classifier needs two "
-            "or more: add a folder or label for another class"
-        )
-    shape = np.shape(splits["train"].images)[1:]
-    for split in SPLITS:
-        _check_arrays(name, split, splits[split], shape)
-        _check_labels(name, split, splits[split].labels, len(class_names))
-    _check_classes(name, splits, class_names)
+    require_sound(name, splits, class_names)
     fit = standards.fit_zca if zca else standards.fit
     standard = fit(splits["train"].images)
     on_device = {
@@ -74,6 +68,23 @@ def make_pool(
         for split in SPLITS
     }
     return Pool(name, **on_device, class_names=tuple(class_names), kind=kind)
+
+
+def require_sound(
+    name: str, splits: Mapping[str, Raw], class_names: Sequence[str]
+) -> None:
+    """`InputError` for arrays that are no data set, see `make_pool`."""
+    if len(class_names) < 2:
+        raise InputError(
+            f"data set {name!r} has {len(class_names)} class; a classifier needs two "
+            "or more: add a folder or label for another class"
+        )
+    shape = np.shape(splits["train"].images)[1:]
+    for split in SPLITS:
+        _check_arrays(name, split, splits[split], shape)
+        _check_labels(name, split, splits[split].labels, len(class_names))
+        _check_groups(name, split, splits[split].groups)
+    _check_classes(name, splits, class_names)
 
 
 def fingerprint(pool: Pool) -> str:
@@ -108,18 +119,24 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
     Raises `InputError` where a named folder does not exist.
     """
     if root:
-        return _existing(Path(root).expanduser(), f"data.root={str(root)!r}")
+        return _existing(expanded(root), f"data.root={str(root)!r}")
     if named := os.environ.get(ENV):
-        return _existing(Path(named).expanduser(), f"{ENV}={named!r}")
+        return _existing(expanded(named), f"{ENV}={named!r}")
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "jaxdistill"
 
 
+def located(path: str | os.PathLike, root: str | os.PathLike) -> Path:
+    """The path of a set as it is, else below the data root."""
+    given = expanded(path)
+    return given if os.path.exists(given) else data_root(root) / given
+
+
 def _existing(path: Path, said: str) -> Path:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise InputError(
-            f"{said} is not a folder that exists: create it, or name the folder that "
-            "holds the data files"
+            f"{shown(said)} is not a folder that exists: create it, or name the "
+            "folder that holds the data files"
         )
     return path
 
@@ -174,8 +191,19 @@ def _check_labels(name: str, split: str, labels: np.ndarray, classes: int) -> No
         )
 
 
+def _check_groups(name: str, split: str, groups: np.ndarray) -> None:
+    most = np.iinfo(np.int32).max
+    whole = groups.ndim == 1 and groups.dtype.kind in "iu"
+    if not whole or groups.min() < 0 or groups.max() > most:
+        raise InputError(
+            f"the {split} groups of {name!r} are {groups.dtype} of shape "
+            f"{groups.shape}; they must be one whole number an image, from 0 to "
+            f"{most:,}: number the patients"
+        )
+
+
 def _check_classes(
-    name: str, splits: dict[str, Raw], class_names: tuple[str, ...]
+    name: str, splits: Mapping[str, Raw], class_names: Sequence[str]
 ) -> None:
     found = {
         split: np.bincount(splits[split].labels, minlength=len(class_names)) > 0

@@ -26,6 +26,10 @@ class Facts(NamedTuple):
     licence: str = "CC BY 4.0"
     multi_label: bool = False
 
+    def bytes(self, size: int) -> int:
+        """What images and labels take in memory, at most."""
+        return sum(self.counts) * (size * size * self.channels + 8 * len(self.classes))
+
 
 def _facts(
     classes: str, channels: int, counts: tuple[int, int, int], md5: str, **more

@@ -32,6 +32,7 @@ from jaxdistill.data.sources import find_under
 from jaxdistill.data.tree import Tree
 from jaxdistill.data.volumes import Axis, is_volume
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.names import look_alikes
 from jaxdistill.ranges import Filled, words_of
 from jaxdistill.settings import declared
 from jaxdistill.types import SitePool
@@ -71,7 +72,7 @@ def site_folders(
     labels = _labels(tree, listed, words_of(classes))
     reading = Reading(axis, normalise, geometry, channels, size)
     return read_sites(
-        tree.path.stem,
+        tree.title,
         tree,
         (listed, faults),
         labels,
@@ -115,6 +116,11 @@ def list_sites(tree: Tree) -> tuple[list[Files], list[str]]:
             file_once(tree, here.setdefault(kind, {}), stem(file).upper(), file)
     if not found:
         raise InputError(f"{tree.path} holds no images: name what holds {HOLDING}")
+    for alike in look_alikes(found):
+        raise InputError(
+            f"the sites {' and '.join(map(ascii, alike))} of {tree.path} look alike "
+            "but are not one: merge them, or give them names that differ"
+        )
     listed, faults = [], []
     for site, kinds in sorted(found.items()):
         images, masks = kinds.get("images", {}), kinds.get("masks", {})

@@ -2,18 +2,20 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, TypeVar
 
 from tqdm import tqdm
 
 from jaxdistill.data.case_files import Files, Reading, read_case
 from jaxdistill.data.labels import Labels
-from jaxdistill.data.pool import data_root
+from jaxdistill.data.pool import located
 from jaxdistill.data.tree import Tree, open_tree
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded, read_bytes
+from jaxdistill.foreign.names import shown
 from jaxdistill.ranges import OneOf
 from jaxdistill.types import Case, SitePool
 
@@ -22,13 +24,13 @@ Key = TypeVar("Key")
 BadCases = Annotated[
     str, OneOf(("refuse", "skip")), "what happens to cases that cannot be used"
 ]
+MOST_TABLE = 1 << 24  # bytes
 SKIP = "data.bad_cases='skip' leaves such cases out"
 
 
 def open_sites(path: str | os.PathLike, root: str | os.PathLike, holding: str) -> Tree:
     """The folder or zip at a path, else at that path under the data root."""
-    given = Path(path).expanduser()
-    return open_tree(given if given.exists() else data_root(root) / given, holding)
+    return open_tree(located(path, root), holding)
 
 
 def read_sites(
@@ -103,17 +105,16 @@ def read_table(path: str | os.PathLike, *columns: str) -> dict[str, str]:
     Raises `InputError` for a file that cannot be read, a line of other than two words,
     or a first word that comes twice.
     """
-    path = Path(path).expanduser()
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bytes(expanded(path), MOST_TABLE).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise InputError(
             f"{path} cannot be read as text ({error}): name a CSV file with the "
             f"columns {','.join(columns)}"
         ) from error
     mark = ";" if lines and ";" in lines[0] else ","
     table: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(lines, delimiter=mark), 1):
+    for number, row in enumerate(_rows(lines, mark, path), 1):
         words = [word.strip() for word in row]
         if not any(words) or (number == 1 and words[0].lower() == columns[0]):
             continue
@@ -125,6 +126,15 @@ def read_table(path: str | os.PathLike, *columns: str) -> dict[str, str]:
             )
         table[words[0]] = words[1]
     return table
+
+
+def _rows(lines: list[str], mark: str, path: str | os.PathLike) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines, delimiter=mark)
+    except csv.Error as error:
+        raise InputError(
+            f"{shown(path)} is no CSV file ({error}): save it again"
+        ) from error
 
 
 def file_once(

@@ -71,4 +71,6 @@ def _share(
 
 def rank(seed: int, group: str) -> bytes:
     """What orders groups: a hash, the same on every platform."""
-    return hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8).digest()
+    # Names that are not UTF-8 have bytes, too.
+    name = f"{seed}:{group}".encode(errors="surrogateescape")
+    return hashlib.blake2b(name, digest_size=8).digest()

@@ -1,7 +1,6 @@
 """TFDS sets through `as_data_source`: no TensorFlow, random access, NumPy arrays."""
 
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from jaxdistill.data.pool import (
 )
 from jaxdistill.data.splits import carve
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded, short
 from jaxdistill.ranges import Filled, Seed
 from jaxdistill.settings import declared
 from jaxdistill.types import Pool
@@ -78,23 +78,20 @@ def tfds(
 def _builder(path: str | os.PathLike, root: str | os.PathLike) -> Any:
     import tensorflow_datasets as library
 
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     try:
         if folder.is_dir():
             return library.builder_from_directory(folder)
         builder = library.builder(
             str(path), data_dir=data_root(root), file_format="array_record"
         )
-    except (
-        library.core.DatasetNotFoundError,
-        library.core.dataset_info.DatasetInfoFileError,
-        FileNotFoundError,
-        ValueError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0][:120]
+    except InputError:
+        raise
+    except Exception as error:  # of descriptions that are damaged, of any kind
         raise InputError(
             f"data.path={str(path)!r} is neither a TFDS name nor a prepared "
-            f"folder ({reason}): give the name, or the folder that holds features.json"
+            f"folder ({short(error, 120)}): give the name, or the folder that holds "
+            "features.json"
         ) from error
     if not builder.data_path.exists():
         raise InputError(

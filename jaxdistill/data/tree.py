@@ -1,36 +1,56 @@
-"""The files of a folder or of a zip, listed alike and read in memory."""
+"""The files of a folder or of a zip, listed alike and read in memory.
+
+Links to folders are followed, each folder once and the real ones first, so that no
+circle of links has an end that we wait for.
+"""
 
 import os
+import stat
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from jaxdistill.data.images import SUFFIXES, is_dicom
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.archives import open_archive
+from jaxdistill.foreign.files import expanded, open_file, read_bytes
+from jaxdistill.foreign.names import shown
 
-JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
-MOST_BYTES = 1 << 30  # one member of a zip; more is no image
+# What desktops and storage boxes leave beside the files of their users.
+JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle"}
+JUNK |= {"@recycle", "@recently-snapshot", "$recycle.bin", "lost+found"}
+JUNK |= {"system volume information", "#snapshot"}
+MOST_FILES = 2_000_000
+MARK = 132  # bytes up to the end of DICOM's mark
 
 
 class Tree(NamedTuple):
-    """Sorted image files, other files and folders, as paths relative to the top."""
+    """Sorted image files, other files and folders, as paths relative to the top.
+
+    `passed` are sentences on what is there and was not looked at.
+    """
 
     path: Path
     images: tuple[PurePosixPath, ...]
     others: tuple[PurePosixPath, ...]
     folders: frozenset[PurePosixPath]
     read: Callable[[PurePosixPath], bytes]
+    passed: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[PurePosixPath, ...]:
         """All files, sorted."""
         return tuple(sorted(self.images + self.others))
 
+    @property
+    def title(self) -> str:
+        """What a set that lies here is called."""
+        return shown(self.path.stem)
+
     def name(self, file: PurePosixPath) -> str:
         """How a message names a file."""
-        return f"{self.path}/{file}"
+        return shown(f"{self.path}/{file}")
 
 
 def open_tree(path: str | os.PathLike, holding: str = "one folder per class") -> Tree:
@@ -39,18 +59,20 @@ def open_tree(path: str | os.PathLike, holding: str = "one folder per class") ->
     `holding` tells what it should hold. Raises `InputError` when the path does not
     exist, or is a damaged or locked zip.
     """
-    top = Path(path).expanduser()
-    if top.is_dir():
-        return _folder(top)
-    if top.is_file() and (zipfile.is_zipfile(top) or top.suffix.lower() == ".zip"):
-        return _zip(top)
-    if top.is_file():
+    top = expanded(path)
+    try:
+        mode = os.stat(top).st_mode
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{top} is neither a folder nor a zip: name the folder or .zip that holds "
-            f"{holding}"
-        )
+            f"{shown(top)} does not exist: name the folder or .zip that holds {holding}"
+        ) from error
+    if stat.S_ISDIR(mode):
+        return _folder(top)
+    if stat.S_ISREG(mode) and (top.suffix.lower() == ".zip" or zipfile.is_zipfile(top)):
+        return _zip(top)
     raise InputError(
-        f"{top} does not exist: name the folder or .zip that holds {holding}"
+        f"{shown(top)} is neither a folder nor a zip: name the folder or .zip that "
+        f"holds {holding}"
     )
 
 
@@ -79,81 +101,99 @@ def narrowed(tree: Tree, folder: str) -> Tree:
 def _folder(top: Path) -> Tree:
     files: list[PurePosixPath] = []
     folders: set[PurePosixPath] = set()
-    for here, below, names in os.walk(top):
+    passed: list[str] = []
+    for here, names in _walk(top, passed):
         relative = PurePosixPath(Path(here).relative_to(top).as_posix())
-        below[:] = [name for name in below if not _is_junk(name)]
-        folders.update(relative / name for name in below)
+        folders.add(relative)
         files += [relative / name for name in names if not _is_junk(name)]
+        if len(files) > MOST_FILES:
+            raise InputError(
+                f"{shown(top)} holds more than {MOST_FILES:,} files: name the folder "
+                "of the images alone, or remove links that lead out of it"
+            )
 
     def read(file: PurePosixPath) -> bytes:
-        try:
-            return (top / file).read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{top / file} cannot be read ({error.strerror}): check its permissions"
-            ) from error
+        return read_bytes(top / file)
 
     def head(file: PurePosixPath) -> bytes:
         try:
-            with open(top / file, "rb") as handle:
-                return handle.read(132)
-        except OSError:
+            with open_file(top / file) as handle:
+                return handle.read(MARK)
+        except (InputError, OSError):
             return b""  # then it is no image; as one, `read` would say why
 
-    return _tree(top, files, folders, read, head)
+    return _tree(top, files, folders - {PurePosixPath(".")}, (read, head), passed)
+
+
+def _walk(top: Path, passed: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Folders and the files in them; every folder once, those that are no links first.
+
+    A link to what holds the whole tree would only lead out of it.
+    """
+    seen = {_place(str(parent)) for parent in top.resolve().parents}
+    waiting = [str(top)]
+    while waiting:
+        start = waiting.pop(0)
+        if _place(start) in seen:
+            passed.append(
+                f"{shown(start)} is a link to a folder that is read already or holds "
+                "this one, and is passed over"
+            )
+            continue
+        for here, below, names in os.walk(start, onerror=_refuse):
+            seen.add(_place(here))
+            inner = sorted(name for name in below if not _is_junk(name))
+            linked = [name for name in inner if os.path.islink(f"{here}/{name}")]
+            waiting += [f"{here}/{name}" for name in linked]
+            below[:] = [
+                name
+                for name in inner
+                if name not in linked and _place(f"{here}/{name}") not in seen
+            ]
+            yield here, names
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"{shown(str(error.filename))} cannot be listed ({error.strerror}): mend its "
+        "permissions, or remove it"
+    ) from error
+
+
+def _place(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _zip(top: Path) -> Tree:
-    try:
-        archive = zipfile.ZipFile(top)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise InputError(
-            f"{top} is truncated or not a zip ({error}): copy or download it again"
-        ) from error
+    archive = open_archive(top)
     files: list[PurePosixPath] = []
     folders: set[PurePosixPath] = set()
-    entries: dict[PurePosixPath, zipfile.ZipInfo] = {}
-    for entry in archive.infolist():
-        file = PurePosixPath(entry.filename.replace("\\", "/"))
-        if any(_is_junk(part) for part in file.parts):
-            continue
-        folders.update(file.parents)
-        if entry.is_dir():
-            folders.add(file)
-        else:
-            files.append(file)
-            entries[file] = entry
+    for name in (*archive.members, *archive.folders):
+        path = PurePosixPath(name)
+        if not any(map(_is_junk, path.parts)):
+            folders.update(path.parents if name in archive.members else [path])
+            files += [path] if name in archive.members else []
+    passed = [
+        f"{shown(top)}/{shown(name)} is a link, which a zip cannot follow, and is "
+        "passed over"
+        for name in archive.links
+    ]
 
     def read(file: PurePosixPath) -> bytes:
-        return _unpack(archive, entries[file], f"{top}/{file}")
+        return archive.read(str(file))
 
     def head(file: PurePosixPath) -> bytes:
         try:
-            with archive.open(entries[file]) as handle:
-                return handle.read(132)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):
+            return archive.read(str(file), MARK)
+        except InputError:
             return b""  # as in _folder
 
-    return _tree(top, files, folders - {PurePosixPath(".")}, read, head)
+    return _tree(top, files, folders - {PurePosixPath(".")}, (read, head), passed)
 
 
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> bytes:
-    if entry.file_size > MOST_BYTES:
-        raise InputError(
-            f"{name} unpacks to {entry.file_size:,} bytes; an image of this size is "
-            "not read: remove it from the zip"
-        )
-    try:
-        return archive.read(entry)
-    # RuntimeError: the member is encrypted.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"{name} cannot be unpacked ({error}): copy or download the zip again, "
-            "without a password"
-        ) from error
-
-
-def _tree(top: Path, files: list, folders: set, read: Callable, head: Callable) -> Tree:
+def _tree(top: Path, files: list, folders: set, ways: tuple, passed: list) -> Tree:
+    read, head = ways
     images: list[PurePosixPath] = []
     others: list[PurePosixPath] = []
     for file in sorted(files):
@@ -162,8 +202,10 @@ def _tree(top: Path, files: list, folders: set, read: Callable, head: Callable) 
         numbered = not suffix or suffix[1:].isdigit()
         is_image = suffix in SUFFIXES or (numbered and is_dicom(head(file)))
         (images if is_image else others).append(file)
-    return Tree(top, tuple(images), tuple(others), frozenset(folders), read)
+    return Tree(
+        top, tuple(images), tuple(others), frozenset(folders), read, tuple(passed)
+    )
 
 
 def _is_junk(name: str) -> bool:
-    return name in JUNK or name.startswith(".")
+    return name.lower() in JUNK or name.startswith(".")

@@ -10,25 +10,22 @@
 Nothing is resampled, so that a mask finds its way back, see `written_masks`.
 """
 
-import contextlib
 import os
-import re
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
 
+from jaxdistill.data.volume_files import (
+    SUFFIXES,
+    check_header,
+    on_disk,
+    open_volume,
+    values_of,
+)
 from jaxdistill.errors import InputError
 from jaxdistill.ranges import OneOf
 
-INSTALL = 'pip install "jaxdistill[medical]"'
-SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mnc")
-MOST_VOXELS = 2**31
-# How many bytes one byte of a file may stand for; deflate packs 1032 into one.
-PACKED = {".nii": 1, ".mgh": 1, ".gz": 1032, ".mgz": 1032}
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 # Where slices, rows and columns run, in the letters of nibabel's axis codes.
 PLANES = {"axial": "SPL", "coronal": "AIL", "sagittal": "RIP"}
@@ -79,10 +76,10 @@ def read_volume(
     name = name or (
         f"{len(source)} bytes" if isinstance(source, bytes) else f"{source}"
     )
-    with _on_disk(source, name) as path:
-        image = _open(path, name)
-        _check_header(image, path, name)
-        voxels = _values(image, name)
+    with on_disk(source, name) as path:
+        image = open_volume(path, name)
+        check_header(image, path, name)
+        voxels = values_of(image, name)
     affine = np.array(image.affine if placed is None else placed, np.float64)
     _check_affine(affine, name)
     affine[:3] *= MILLIMETRES.get(_unit(image), 1.0) if placed is None else 1.0
@@ -115,119 +112,6 @@ def turn_of(affine: np.ndarray, codes: str) -> np.ndarray:
     from nibabel.orientations import axcodes2ornt, ornt_transform
 
     return ornt_transform(start_of(affine), axcodes2ornt(codes))
-
-
-def by(shape: tuple[int, ...]) -> str:
-    """A shape as messages tell it."""
-    return " x ".join(map(str, shape))
-
-
-@contextlib.contextmanager
-def _on_disk(source: str | os.PathLike | bytes, name: str) -> Iterator[Path]:
-    """A path, made for bytes: nibabel tells kinds of files by their suffixes."""
-    if not isinstance(source, bytes):
-        yield Path(source).expanduser()
-        return
-    lower = name.lower()
-    suffix = ".nii.gz" if lower.endswith(".nii.gz") else Path(lower).suffix
-    with tempfile.TemporaryDirectory(prefix="jaxdistill-") as folder:
-        path = Path(folder) / f"volume{suffix}"
-        path.write_bytes(source)
-        yield path
-
-
-def _open(path: Path, name: str) -> Any:
-    try:
-        import nibabel
-    except ImportError as error:
-        raise InputError(
-            f"{name} is a volume; reading it needs nibabel: {INSTALL}"
-        ) from error
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(
-                f"{name} is empty (0 bytes); a volume must hold voxels: copy it again "
-                "or remove it"
-            )
-        # Not mapped: a file that is truncated later would end the process.
-        return nibabel.load(path, mmap=False)
-    except InputError:
-        raise
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{name} is of a format that needs {error.name}: pip install {error.name}, "
-            "or convert it to .nii.gz"
-        ) from error
-    except Exception as error:  # nibabel raises many kinds on damaged headers
-        raise _unreadable(path, name, error) from error
-
-
-def _unreadable(path: Path, name: str, error: Exception) -> InputError:
-    if isinstance(error, OSError) and error.strerror:
-        return InputError(
-            f"{name} cannot be read ({error.strerror}): check the path and its "
-            "permissions"
-        )
-    if not path.name.lower().endswith(SUFFIXES):
-        return InputError(
-            f"{name} is not a volume of a known format; {', '.join(SUFFIXES)} are "
-            "read: convert or remove it"
-        )
-    return _damaged(name, error)
-
-
-def _damaged(name: str, error: Exception | str) -> InputError:
-    reason = re.sub(r'"?/\S*jaxdistill-\S+', "it", " ".join(str(error).split()))
-    reason = reason[:120] or type(error).__name__
-    return InputError(
-        f"{name} is truncated or damaged ({reason}); the whole volume must be there: "
-        "copy it again or remove it"
-    )
-
-
-def _check_header(image: Any, path: Path, name: str) -> None:
-    """Refuse what the header says before a voxel is read."""
-    shape, kind = tuple(map(int, image.shape)), image.get_data_dtype()
-    if 0 in shape or not shape:
-        raise InputError(
-            f"{name} has shape {by(shape)} and so no voxel; a volume must hold "
-            "slices: export it again or remove it"
-        )
-    if any(n > 1 for n in shape[3:]):
-        raise InputError(
-            f"{name} has {len(shape)} dimensions ({by(shape)}); a case is one volume "
-            "of three: split times or channels into files of their own"
-        )
-    if kind.kind not in "iuf":
-        what = "in colour" if kind.kind == "V" else f"of {kind}"
-        raise InputError(
-            f"{name} is {what}; volumes are grey, a real number each voxel: convert it"
-        )
-    voxels = int(np.prod(shape, dtype=object))
-    most = path.stat().st_size * PACKED.get(path.suffix.lower(), 10**6)
-    if min(shape) < 0 or voxels > MOST_VOXELS:
-        raise InputError(
-            f"{name} declares {by(shape)} voxels; at most {MOST_VOXELS:,} are read, "
-            "as a guard against damaged headers: cut or remove it"
-        )
-    if voxels * kind.itemsize > most:
-        raise _damaged(name, f"its {by(shape)} voxels cannot be in it")
-
-
-def _values(image: Any, name: str) -> np.ndarray:
-    try:
-        with np.errstate(all="ignore"):
-            values = np.asanyarray(image.dataobj)
-            if values.dtype.kind == "f":
-                values = values.astype(np.float32)
-    except Exception as error:  # see _open
-        raise _damaged(name, error) from error
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"{name} holds NaN or infinite voxels; every voxel must be a number: "
-            "repair or remove the file"
-        )
-    return values.astype(values.dtype.newbyteorder("="))
 
 
 def _check_affine(affine: np.ndarray, name: str) -> None:

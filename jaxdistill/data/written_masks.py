@@ -9,8 +9,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from jaxdistill.data.pixels import resize_masks
-from jaxdistill.data.volumes import SUFFIXES, Origin, start_of, turn_of
+from jaxdistill.data.volume_files import SUFFIXES
+from jaxdistill.data.volumes import Origin, start_of, turn_of
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
 
 WRITTEN = tuple(suffix for suffix in SUFFIXES if suffix != ".mnc")
 
@@ -24,7 +26,7 @@ def write_mask(
     as .png. A mask of shrunk slices is brought to the file's size by nearest neighbour.
     Raises `InputError` for another format or number of slices.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     table = np.arange(256)
     table[: len(origin.values)] = origin.values
     try:

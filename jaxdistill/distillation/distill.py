@@ -11,8 +11,9 @@ from jaxtyping import Array, Int, PyTree
 
 from jaxdistill.distillation.initial import initial
 from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.fitting import require_set
 from jaxdistill.engine.mesh import initialise, make_mesh
-from jaxdistill.errors import require_name
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.ranges import Decay, OneOf, OuterRate, Weight
 from jaxdistill.settings import require
 from jaxdistill.types import Learner, Method, Pool, PRNGKey, Synthetic
@@ -165,8 +166,18 @@ def distill(
 
     The defaults start from noisy class means with hard labels and move images, and the
     learning rate where the method has one, by Adam, see `IMAGES` and `LR`. Raises
-    `InputError` for an `ipc` that the pool cannot serve.
+    `InputError` for an `ipc` that the pool cannot serve, counts below 1, and a start of
+    other images or classes.
     """
+    for name, value in (("steps", steps), ("steps_per_call", steps_per_call)):
+        if value < 1:
+            raise InputError(f"{name}={value} distils nothing: set it to 1 or more")
+    if not 0 <= average_decay < 1:
+        raise InputError(
+            f"average_decay={average_decay} must be at least 0 and below 1: 0 is none"
+        )
+    if start is not None:
+        require_set(start, pool.image_shape, pool.classes, f"the pool {pool.name!r}")
     mesh = mesh or make_mesh(1)
     k_start, k_init, k_run = jax.random.split(key, 3)
     start = start or initial(pool, ipc, k_start)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 
 from jaxdistill.distillation.mosaic import decode_images
 from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.fitting import require_network
 from jaxdistill.engine.mesh import initialise, make_mesh, require_multiple
 from jaxdistill.engine.population import map_population
 from jaxdistill.engine.training import (
@@ -116,9 +117,13 @@ def train_experts(
     recipe: Recipe = RECIPE,
     mesh: Mesh | None = None,
 ) -> Experts:
-    """Train `count` experts and keep every epoch in memory."""
+    """Train `count` experts and keep every epoch in memory.
+
+    Raises `InputError` for a network of other images or classes than the pool's.
+    """
     mesh = mesh or make_mesh(1)
     require_multiple("experts.count", count, mesh)
+    require_network(network, pool.image_shape, pool.classes, f"the pool {pool.name!r}")
     recipe = recipe._replace(epochs=epochs)
     learner = expert_training(network, range(count), lr=lr, recipe=recipe)
     k_init, k_run = jax.random.split(key)
@@ -147,6 +152,8 @@ def expert_labelled(
     mean over its cells. Raises `InputError` for experts of another network.
     """
     experts.require_network(network)
+    shape, classes = synthetic.images.shape[1:], synthetic.logits.shape[1]
+    require_network(network, shape, classes, "the distilled set")
     images = decode_images(synthetic.images, mosaic)
     label = jax.jit(lambda params: jax.nn.log_softmax(network.apply(params, images)))
     said = [label(experts.read(i, experts.epochs)) for i in range(experts.count)]

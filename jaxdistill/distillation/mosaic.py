@@ -62,7 +62,12 @@ def decode(synthetic: Synthetic, factor: int) -> Synthetic:
 
 
 def multi_formation(method: Method, factor: int) -> Method:
-    """The method on mosaics: the same losses of the decoded set."""
+    """The method on mosaics: the same losses of the decoded set.
+
+    Raises `InputError` for a factor below 1.
+    """
+    if factor < 1:
+        raise InputError(f"mosaic={factor} must be 1 or more: 1 is none")
     if factor == 1:
         return method
 

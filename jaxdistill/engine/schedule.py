@@ -6,7 +6,7 @@ every class, at a rate of its own. Nothing else is left to choose, so that the s
 start gives the same network wherever it is trained.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.engine.unroll import SGD, Inner, adam, momentum, unroll
 from jaxdistill.errors import InputError, require_name
+from jaxdistill.ranges import Many, OneOf
 from jaxdistill.types import Network, Params, Scalar
 
 INNERS: dict[str, Inner] = {"sgd": SGD, "momentum": momentum(0.9), "adam": adam()}
@@ -22,8 +23,8 @@ INNERS: dict[str, Inner] = {"sgd": SGD, "momentum": momentum(0.9), "adam": adam(
 class Schedule(NamedTuple):
     """How the rates of a set are used: by which optimiser, and how many times over."""
 
-    inner: str = "sgd"
-    passes: int = 1
+    inner: Annotated[str, OneOf(("sgd", "momentum", "adam")), "its optimiser"] = "sgd"
+    passes: Annotated[Many, "how many times over"] = 1
 
 
 def optimiser(name: str) -> Inner:

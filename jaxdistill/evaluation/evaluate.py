@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from jaxdistill.data.standard import standardise
+from jaxdistill.engine.fitting import require_network, require_set, require_split
 from jaxdistill.engine.mesh import make_mesh, spread
 from jaxdistill.engine.population import map_population
 from jaxdistill.engine.schedule import Schedule
@@ -51,31 +52,70 @@ def evaluate(
     """Train `seeds` fresh networks on `train_set`, score them on `test`, summarise.
 
     The result is `{metric: {"mean", "std", "n"}}`, see `evaluation.metrics.scores`. A
-    set with a rate for every step trains by these, other sets by the recipe.
+    set with a rate for every step trains by these, other sets by the recipe. Raises
+    `InputError` for sets, splits and networks of other images or classes, and for a
+    rate that is not one number above 0, or one for every step.
     """
     if seeds < 1:
         raise InputError(f"seeds={seeds} trains no network: set it to 1 or more")
+    require_split(test, "test")
+    shape = test.images.shape[1:]
     if isinstance(train_set, Synthetic):
-        _require_classes(train_set, test)
+        require_set(train_set, shape, None, "test")
+        classes = train_set.logits.shape[1]
+        _require_labels(test, classes, "the distilled set", "test")
+        require_network(network, shape, classes, "the distilled set")
         examples = of_synthetic(train_set, test.standard)
         rate = train_set.lr if lr is None else lr
     else:
-        examples = of_split(train_set, _classes(network, test))
+        require_split(train_set, "train_set")
+        if train_set.images.shape[1:] != shape:
+            raise InputError(
+                f"train_set has images of shape {train_set.images.shape[1:]}, test of "
+                f"{shape}: take both from one data set"
+            )
+        classes = _classes(network, test)
+        _require_labels(train_set, classes, f"the network {network.name}", "train_set")
+        _require_labels(test, classes, f"the network {network.name}", "test")
+        examples = of_split(train_set, classes)
         rate = REAL_LR if lr is None else lr
     how = recipe or (Schedule() if jnp.ndim(rate) else Recipe())
+    _require_rate(rate, examples.size, how)
     run = evaluator(network, how, mesh=mesh)
     probabilities = run(examples, test, rate, jax.random.split(key, seeds))
     labels = np.asarray(test.labels)
     return summarise([scores(p, labels) for p in probabilities])
 
 
-def _require_classes(train_set: Synthetic, test: Split) -> None:
-    """`InputError` for test labels that the set has no class for."""
-    classes, highest = train_set.logits.shape[1], int(np.max(np.asarray(test.labels)))
-    if highest >= classes:
+def _require_labels(split: Split, classes: int, by: str, said: str) -> None:
+    """`InputError` for labels that there is no class for."""
+    labels = np.asarray(split.labels)
+    if labels.min() < 0 or labels.max() >= classes:
         raise InputError(
-            f"train_set tells {classes} classes apart, but test has labels up to "
-            f"{highest}: evaluate it on the data it was distilled from"
+            f"{by} tells {classes} classes apart, but {said} has labels from "
+            f"{labels.min()} up to {labels.max()}: evaluate it on the data it was "
+            "distilled from"
+        )
+
+
+def _require_rate(rate: float | Array, images: int, how: Recipe | Schedule) -> None:
+    """`InputError` unless there is one rate above 0, or one for every step."""
+    values = np.asarray(rate, np.float64)
+    if not (np.isfinite(values).all() and (values > 0).all() and values.size):
+        raise InputError(
+            f"lr={values.ravel()[:3].tolist()} must be above 0 and finite: give another"
+        )
+    if (values.ndim > 0) != isinstance(how, Schedule):
+        asked = "one rate" if isinstance(how, Recipe) else "a rate for every step"
+        raise InputError(
+            f"the recipe {type(how).__name__} asks for {asked}, and the learning rate "
+            f"has shape {values.shape}: leave recipe out, or give another"
+        )
+    if values.ndim not in (0, 2) or (values.ndim and images % values.shape[1]):
+        raise InputError(
+            f"the learning rate has shape {values.shape} for {images} images; there "
+            "must be one, or one for every epoch and step, whose steps divide the "
+            "images: give one"
         )
 
 
@@ -167,4 +207,10 @@ def predict(network: Network, params: Params, split: Split) -> Float[Array, "n k
 def _classes(network: Network, split: Split) -> int:
     like = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *split.images.shape[1:]), jnp.float32)
-    return jax.eval_shape(network.apply, like, image).shape[-1]
+    try:
+        return jax.eval_shape(network.apply, like, image).shape[-1]
+    except Exception as error:  # see `engine.fitting.require_network`
+        raise InputError(
+            f"the network {network.name} does not take images of shape "
+            f"{split.images.shape[1:]}, as those of test have: build it for them"
+        ) from error

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from jaxdistill import foreign
 from jaxdistill.errors import InputError
 from jaxdistill.networks.layers import EPS
 from jaxdistill.networks.positions import Grid, resize_positions
@@ -24,6 +25,7 @@ from jaxdistill.networks.public_names import Row, Table, rows_of
 from jaxdistill.types import Params
 
 Tensors = Mapping[str, Any]
+MOST_BYTES = 1 << 34  # of all weights
 SHOWN = 4  # names in a sentence
 
 
@@ -46,24 +48,9 @@ def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
             f"{path} must be a .safetensors or .npz file: where PyTorch is at hand, "
             "safetensors.torch.save_file(model.state_dict(), ...) writes one"
         )
-    if not path.is_file():
-        raise InputError(f"{path} is not there: check the path of the weights")
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        from safetensors.flax import load_file  # NumPy's reader knows no bfloat16
-
-        return {name: np.asarray(leaf) for name, leaf in load_file(path).items()}
-    except ImportError as error:
-        raise InputError(
-            f"{path} needs safetensors to be read: pip install safetensors"
-        ) from error
-    except Exception as error:  # both readers raise most built-in kinds on damage
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{path} is truncated or damaged ({reason}): fetch it again"
-        ) from error
+    if path.suffix == ".npz":
+        return foreign.read_npz(path, most=MOST_BYTES, remedy="fetch it again")
+    return foreign.read_tensors(path)[0]
 
 
 def load_weights(

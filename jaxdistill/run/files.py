@@ -6,17 +6,18 @@ import json
 import math
 import os
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxdistill.errors import Damaged, InputError
+from jaxdistill import foreign
+from jaxdistill.errors import Damaged, InputError, Trouble
 from jaxdistill.run.seals import sealed, unsealed
-from jaxdistill.run.troubles import explain_os_errors, known_trouble, trouble_of
+from jaxdistill.run.troubles import explain_os_errors, explain_reading
+
+MOST_BYTES = 1 << 34  # of the arrays of one of our own files
 
 
 @contextlib.contextmanager
@@ -87,13 +88,8 @@ def read_json(path: str | os.PathLike) -> Any:
 
     Raises `InputError` where it is missing, `Damaged` where it is not what was written.
     """
-    data = read_bytes(path)
-    try:
-        held, whole = unsealed(json.loads(data))
-    except (ValueError, RecursionError) as error:
-        raise Damaged(
-            f"{path} is damaged ({_short(error)})", "restore it from a copy"
-        ) from error
+    with explain_reading(path):
+        held, whole = unsealed(foreign.read_json(path))
     if not whole:
         raise Damaged(
             f"{path} is damaged or was changed by hand (its sha256 is of other values)",
@@ -147,6 +143,12 @@ def plain(obj: Any) -> Any:
     raise TypeError(f"{type(obj).__name__} has no JSON form")
 
 
+def require_writable(path: Path, said: str) -> None:
+    """`InputError` where a file cannot be written because a folder stands there."""
+    if os.path.isdir(path):
+        raise InputError(f"{said}={path} is a folder: name the file to write")
+
+
 def save_npz(path: str | os.PathLike, /, **arrays: Any) -> None:
     """Write arrays to one uncompressed npz, whole or not at all.
 
@@ -169,24 +171,15 @@ def load_npz(
     Raises `Damaged` where its own checksums or its form say so.
     """
     try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise zipfile.BadZipFile("no whole zip archive")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the path") from error
-    except _BROKEN as error:
-        if known_trouble(error) and (told := trouble_of(error, path, "read")):
-            raise told from error
-        if "allow_pickle" in str(error):
-            raise InputError(
-                f"{path} holds pickled objects, which could run any code: save it "
-                "again with plain numeric or text arrays"
-            ) from error
+        with explain_reading(path):
+            arrays = foreign.read_npz(path, most=MOST_BYTES)
+    except InputError as error:
+        system = isinstance(error.__cause__, OSError)
+        if isinstance(error, Trouble) or system or "pickled" in str(error):
+            raise
+        # Of our own files, what makes no sense was not written so.
         raise Damaged(
-            f"{path} is truncated or damaged ({_short(error)})",
+            f"{path} is truncated or damaged ({foreign.short(error)})",
             "fetch or make it again",
         ) from error
     missing = [name for name in required if name not in arrays]
@@ -198,13 +191,6 @@ def load_npz(
     return arrays
 
 
-# What zipfile and NumPy raise for flipped bits; a flag of encryption is a RuntimeError.
-_BROKEN: tuple[type[Exception], ...] = (
-    *(OSError, EOFError, ValueError, LookupError, RuntimeError, ArithmeticError),
-    *(zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError, TypeError),
-)
-
-
 def _sync_folder(folder: Path) -> None:
     """Make a rename outlive a power cut, where the system can do so for folders."""
     with contextlib.suppress(OSError):
@@ -213,11 +199,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _short(error: BaseException) -> str:
-    """One line about an error, for use within a sentence."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
 def digest(record: Any) -> str:

@@ -21,6 +21,8 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 from jaxtyping import PyTree
 
+from jaxdistill.foreign.files import expanded
+
 SHA256, CRC32, ARRAYS = "sha256", "crc32", "sha256_of_arrays"
 
 
@@ -57,7 +59,7 @@ def unsealed_line(line: bytes) -> dict[str, Any] | None:
 
 def of_file(path: Path) -> str:
     """Sixteen digits of a file's content."""
-    return hashlib.sha256(path.expanduser().read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(expanded(path).read_bytes()).hexdigest()[:16]
 
 
 def of_array(value: Any) -> str:

@@ -56,6 +56,21 @@ def explain_os_errors(path: str | os.PathLike, doing: str = "write") -> Iterator
         raise
 
 
+@contextlib.contextmanager
+def explain_reading(path: str | os.PathLike) -> Iterator[None]:
+    """What `jaxdistill.foreign` refuses; a `Trouble` where the system is to blame."""
+    try:
+        yield
+    except InputError as error:
+        cause = error.__cause__
+        refused = isinstance(cause, OSError) and not isinstance(
+            cause, FileNotFoundError
+        )
+        if refused and cause and (told := trouble_of(cause, path, "read")):
+            raise told from cause
+        raise
+
+
 def trouble_of(
     error: BaseException, path: str | os.PathLike, doing: str
 ) -> Trouble | None:

@@ -15,10 +15,12 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 from jaxtyping import PyTree
 
+from jaxdistill import foreign
 from jaxdistill.errors import Damaged, InputError
+from jaxdistill.foreign.files import expanded
 from jaxdistill.run.files import write_atomic
 from jaxdistill.run.seals import SHA256, of_arrays, sealed
-from jaxdistill.run.troubles import trouble_of
+from jaxdistill.run.troubles import explain_reading
 
 MARK = "jaxdistill"
 
@@ -45,24 +47,12 @@ def read_weights(
     Raises `InputError` for a file that is none, `Damaged` for one that is not as it was
     written, or that another program wrote.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = path.expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise InputError(f"{path} is no file: name a .safetensors file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            told = (file.metadata() or {}).get(MARK, "")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is no file: copy it again") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and (why := trouble_of(error, path, "read")):
-            raise why from error
-        raise Damaged(
-            f"{path} cannot be read as safetensors ({error})", "copy it again"
-        ) from error
-    facts = _facts(path, told, keys)
+    with explain_reading(path):
+        tensors, told = foreign.read_tensors(path, finite=False)
+    facts = _facts(path, told.get(MARK, ""), keys)
     if facts.pop(SHA256, own := _checksum(tensors, facts)) != own:
         raise Damaged(f"{path} is damaged (its sha256 is another)", "copy it again")
     return tensors, facts
@@ -79,21 +69,22 @@ def fill(path: Path, like: PyTree, tensors: Mapping[str, np.ndarray]) -> PyTree:
             "another network, or of another version; name its own, or write it again"
         )
     for name, (_, leaf) in zip(names, leaves, strict=True):
-        if tensors[name].shape != leaf.shape:
+        found = tensors[name]
+        if found.shape != leaf.shape or found.dtype.kind in "biuc":
             raise InputError(
-                f"{path} has {name} of shape {tensors[name].shape}, the network of "
-                f"{leaf.shape}: it is of another network; name its own, or write it "
-                "again"
+                f"{path} has {name} in {found.dtype} of shape {found.shape}, the "
+                f"network in {leaf.dtype} of {leaf.shape}: it is of another network; "
+                "name its own, or write it again"
             )
     return jax.tree.unflatten(tree, [jnp.asarray(tensors[name]) for name in names])
 
 
 def _facts(path: Path, told: str, keys: Collection[str]) -> dict[str, Any]:
     try:
-        facts = json.loads(told)
+        facts = foreign.parse_json(told, f"{path}")
         if not isinstance(facts, dict) or not set(keys) <= set(facts):
             raise KeyError
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (InputError, KeyError) as error:
         raise Damaged(
             f"{path} does not say which network it is of",
             "name a file that jaxdistill has written",

@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,27 +24,52 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxdistill import networks
-from jaxdistill.distillation.mosaic import decode
+from jaxdistill.distillation.mosaic import decode, require_factor
 from jaxdistill.engine.schedule import Schedule, follow
 from jaxdistill.errors import InputError
+from jaxdistill.foreign import Field, as_record, parse_json
+from jaxdistill.foreign.arrays import Header, fit, require_finite
+from jaxdistill.ranges import Each, Filled, Range, Seed
 from jaxdistill.sharing.packing import Packed, unpack
 from jaxdistill.types import Logits, Network, Params, Standard, Synthetic
 
 FORMAT = 1
 PROBES = 8  # images
 TOLERANCE = 1e-3  # of the largest logit, between devices and versions
-PLAIN = ("mosaic", "class_names", "made", "tolerance")  # fields that JSON holds
-ARRAYS = ("pixels", "affine", "logits", "rates", "standard", "expected")
+MOST_STEPS = 100_000  # of training
+MOST_PARAMETERS = 1 << 27
+PLAIN = ("mosaic", "class_names", "made")  # fields that JSON holds
+REMEDY = "fetch it again, or ask for a new parcel"
+FIELDS = {
+    "pixels": Field("m h w c", "fu"),
+    "affine": Field("r? 2"),
+    "logits": Field("m k"),
+    "rates": Field("epochs steps"),
+    "standard": Field("2 c"),
+    "expected": Field("p k"),
+    "about": Field("bytes", "u"),
+}
+ARRAYS = tuple(FIELDS)[:-1]
 
 
 class Net(NamedTuple):
     """Which network, and where its training starts."""
 
-    name: str
-    settings: Mapping[str, Any]
-    image_shape: tuple[int, int, int]
-    classes: int
-    seed: int
+    name: Annotated[str, Filled(), "which one"]
+    settings: Annotated[dict, "of it"]
+    image_shape: Annotated[
+        tuple[int, int, int], Each(Range(1, 4096), int), "height, width, channels"
+    ]
+    classes: Annotated[int, Range(2, 10_000), "that it tells apart"]
+    seed: Annotated[Seed, "of the start"]
+
+
+class About(NamedTuple):
+    """What a parcel says beside its arrays; it has no say in how it is checked."""
+
+    mosaic: Annotated[int, Range(1, 64), "k: an image holds k x k"]
+    made: Annotated[dict, "the device and the versions of the sender"]
+    class_names: Annotated[tuple, "of the classes"]
 
 
 class Parcel(NamedTuple):
@@ -60,7 +85,6 @@ class Parcel(NamedTuple):
     class_names: tuple[str, ...]
     made: Mapping[str, str]  # device and versions of the sender
     expected: Float[np.ndarray, "p k"]  # logits on the probe; none until `sealed`
-    tolerance: float = TOLERANCE
 
 
 class Match(NamedTuple):
@@ -70,14 +94,27 @@ class Match(NamedTuple):
     apart: float  # greatest difference, as a share of the greatest logit
     same_classes: bool
 
-    def passes(self, tolerance: float) -> bool:
+    def passes(self) -> bool:
         """Whether the two are taken for one network."""
-        return self.apart <= tolerance and self.same_classes
+        return self.apart <= TOLERANCE and self.same_classes
 
 
 def network_of(net: Net) -> Network:
     """The network that a parcel names; `InputError` for one that this version lacks."""
+    reserved = {"image_shape", "classes", "name"} & set(net.settings)
+    if reserved:
+        raise InputError(f"network.{min(reserved)} is no setting of a network")
     return networks.build(net.name, net.image_shape, net.classes, **net.settings)
+
+
+def require_small(net: Net) -> None:
+    """`InputError` for a network that a parcel of images could hardly train."""
+    like = jax.eval_shape(network_of(net).init, jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(like))
+    if count > MOST_PARAMETERS:
+        raise InputError(
+            f"it has {count:,} parameters; at most {MOST_PARAMETERS:,} are trained"
+        )
 
 
 def regenerate(parcel: Parcel) -> Params:
@@ -145,25 +182,66 @@ def to_arrays(parcel: Parcel) -> dict[str, np.ndarray]:
 def from_arrays(arrays: Mapping[str, np.ndarray], said: str = "the parcel") -> Parcel:
     """The parcel of a file's arrays; `said` names the file in refusals.
 
-    Raises `InputError` for other arrays, a newer format, and changed contents.
+    Raises `InputError` for other arrays, a newer format, changed contents, and values
+    that make no sense, alone or together.
     """
     about = _read_about(arrays, said)
     if about.pop("checksum", "") != _checksum(arrays, about):
         raise InputError(
             f"{said} is not as it was packed, its checksum differs: fetch it again"
         )
-    net, (mean, std) = about["net"], arrays["standard"]
+    fit(said, {n: Header(a.dtype, a.shape) for n, a in arrays.items()}, FIELDS, REMEDY)
+    for name in ARRAYS:
+        require_finite(said, name, arrays[name], REMEDY)
+    try:
+        made = _parcel(arrays, about)
+        _require_whole(made)
+    except InputError as error:
+        raise InputError(f"{said} is no sound parcel, as {error}: {REMEDY}") from error
+    return made
+
+
+def _parcel(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Parcel:
+    rest = as_record(About, about, "about")
+    mean, std = arrays["standard"]
     return Parcel(
-        net=_net(**net),
+        net=as_record(Net, about.get("net"), "net"),
         pixels=Packed(arrays["pixels"], arrays["affine"]),
         logits=arrays["logits"],
         rates=arrays["rates"],
-        schedule=Schedule(**about["schedule"]),
+        schedule=as_record(Schedule, about.get("schedule"), "schedule"),
         standard=Standard(jnp.asarray(mean), jnp.asarray(std)),
         expected=arrays["expected"],
-        class_names=tuple(about["class_names"]),
-        **{key: about[key] for key in ("mosaic", "made", "tolerance")},
+        **rest._asdict(),
     )
+
+
+def _require_whole(parcel: Parcel) -> None:
+    """`InputError` for parts that do not belong together, or work without an end."""
+    net, values = parcel.net, parcel.pixels.values
+    names = parcel.class_names
+    wrong = ""
+    if net.image_shape != values.shape[1:]:
+        wrong = f"its network takes {net.image_shape}, its images are {values.shape}"
+    elif parcel.logits.shape[1] != net.classes or len(names) != net.classes:
+        wrong = f"its network tells {net.classes} classes apart, its labels do not"
+    elif not all(isinstance(name, str) and len(name) < 1000 for name in names):
+        wrong = "its class names are no names"
+    elif not all(isinstance(parcel.made.get(key), str) for key in ("device", "jax")):
+        wrong = "it does not say on which device and JAX it was made"
+    elif len(parcel.expected) != PROBES:
+        wrong = f"it expects {len(parcel.expected)} answers to {PROBES} probes"
+    elif len(parcel.pixels.affine) != (len(values) if values.dtype.kind == "u" else 0):
+        wrong = "its pixels are not scaled image by image"
+    elif parcel.rates.size * parcel.schedule.passes > MOST_STEPS:
+        wrong = f"it asks for more than {MOST_STEPS:,} steps"
+    elif len(values) * parcel.mosaic**2 % parcel.rates.shape[1]:
+        wrong = "its steps do not divide its images"
+    elif not (np.asarray(parcel.standard.std) > 0).all():
+        wrong = "its pixels have a deviation of 0 or less"
+    if wrong:
+        raise InputError(wrong)
+    require_factor(parcel.mosaic, net.image_shape)
 
 
 @lru_cache(maxsize=8)
@@ -183,9 +261,9 @@ def _net(name, settings, image_shape, classes, seed) -> Net:
 
 def _read_about(arrays: Mapping[str, np.ndarray], said: str) -> dict[str, Any]:
     try:
-        about = json.loads(arrays["about"].tobytes())
+        about = parse_json(arrays["about"].tobytes(), said)
         ours, version = about["parcel"] == "jaxdistill", int(about["format"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         ours, version = False, 0
     if ours and version > FORMAT:
         raise InputError(

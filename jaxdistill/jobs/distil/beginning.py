@@ -12,6 +12,7 @@ import jax
 
 from jaxdistill.distillation.initial import STARTS, raw_rates
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
 from jaxdistill.jobs.settings.build import build_initial, rate_shape
 from jaxdistill.types import Pool, Synthetic
@@ -27,7 +28,7 @@ def beginning(config: Mapping[str, Any], pool: Pool, key: jax.Array) -> Syntheti
     named = config["init"]["images"]
     if named in STARTS:
         return build_initial(config, pool, key)
-    path = Path(named).expanduser()
+    path = expanded(named)
     saved = load_synthetic(path)
     require_fits(saved, path, pool)
     _require_count(config, path, pool, len(saved.synthetic.images))

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdistill.data.prints import prints
 from jaxdistill.data.standard import to_unit
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.judge import Judge, cross_architecture, final_scores
 from jaxdistill.jobs.judging.sets import candidates
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
@@ -38,7 +39,7 @@ def run(
     began = time.perf_counter()
     saved = load_synthetic(file)
     require_fits(saved, file, judge.pool)
-    named = {"synthetic": str(file.expanduser().absolute())}
+    named = {"synthetic": str(expanded(file).absolute())}
     record = record_of(judge.config) | named
     inputs = {**(inputs or prints(judge.pool)), "synthetic_file": of_file(file)}
     was = usual(judge.config)

@@ -1,5 +1,6 @@
 """A distilled set as a file: what it takes to train on it, and pixels to look at."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +10,23 @@ import numpy as np
 
 from jaxdistill.data.standard import to_unit
 from jaxdistill.errors import InputError
-from jaxdistill.run.files import load_npz, save_npz
+from jaxdistill.foreign import Field, read_npz
+from jaxdistill.run.files import save_npz
 from jaxdistill.types import Pool, Standard, Synthetic, Whitening
+
+REMEDY = "distil it again"
+MOST_STEPS = 100_000
+FIELDS = {
+    "images": Field("m h w c"),
+    "logits": Field("m k"),
+    "raw_lr": Field("..."),
+    "mean": Field("c"),
+    "std": Field("c"),
+    "class_names": Field("k", "U"),
+    "zca_centre": Field("d", needed=False),
+    "zca_forward": Field("d d", needed=False),
+    "zca_inverse": Field("d d", needed=False),
+}
 
 
 class SavedSet(NamedTuple):
@@ -46,32 +62,40 @@ def save_synthetic(path: Path, synthetic: Synthetic, pool: Pool) -> None:
 
 def load_synthetic(path: Path) -> SavedSet:
     """Read what `save_synthetic` wrote; `InputError` for another or a damaged file."""
-    required = ("images", "logits", "raw_lr", "mean", "std", "class_names")
-    arrays = load_npz(path, required)
-    images, logits = arrays["images"], arrays["logits"]
-    if images.ndim != 4 or logits.shape != (len(images), len(arrays["class_names"])):
+    arrays = read_npz(path, FIELDS, remedy=REMEDY)
+    _require_rates(path, arrays["raw_lr"], len(arrays["images"]))
+    if not (arrays["std"] > 0).all():
+        raise InputError(f"{path} holds a deviation of 0 or less: {REMEDY}")
+    single = {
+        name: jnp.asarray(values, jnp.float32)
+        for name, values in arrays.items()
+        if name != "class_names"
+    }
+    parts: list[Any] = [single.get(f"zca_{name}") for name in Whitening._fields]
+    pixels = math.prod(arrays["images"].shape[1:])
+    whitened = [part is not None and len(part) == pixels for part in parts]
+    if any(part is not None for part in parts) and not all(whitened):
         raise InputError(
-            f"{path} holds images of shape {images.shape} and logits of shape "
-            f"{logits.shape}, which do not belong together: distil it again"
+            f"{path} holds a whitening that is not of its {pixels} pixels: {REMEDY}"
         )
-    rates = arrays["raw_lr"]
-    if not len(images) or (rates.ndim != 0 and (rates.ndim != 2 or not rates.size)):
-        raise InputError(
-            f"{path} holds {len(images)} images and a learning rate of shape "
-            f"{rates.shape}; one image or more are needed, and one rate, or one for "
-            "every epoch and step: distil it again"
-        )
-    if not all(np.isfinite(part).all() for part in (images, logits, rates)):
-        raise InputError(f"{path} holds NaN or infinite values: distil it again")
-    whitening = None
-    if "zca_forward" in arrays:
-        parts = [jnp.asarray(arrays[f"zca_{name}"]) for name in Whitening._fields]
-        whitening = Whitening(*parts)
     return SavedSet(
-        Synthetic(*(jnp.asarray(arrays[name]) for name in Synthetic._fields)),
-        Standard(jnp.asarray(arrays["mean"]), jnp.asarray(arrays["std"]), whitening),
+        Synthetic(*(single[name] for name in Synthetic._fields)),
+        Standard(
+            single["mean"], single["std"], Whitening(*parts) if all(whitened) else None
+        ),
         tuple(str(name) for name in arrays["class_names"]),
     )
+
+
+def _require_rates(path: Path, rates: np.ndarray, images: int) -> None:
+    """`InputError` unless there is one rate, or one for every epoch and step."""
+    scheduled = rates.ndim == 2 and 0 < rates.size <= MOST_STEPS
+    if rates.ndim and (not scheduled or images % rates.shape[1]):
+        raise InputError(
+            f"{path} holds {images} images and a learning rate of shape "
+            f"{rates.shape}; there must be one rate, or one for every epoch and step, "
+            f"whose steps divide the images: {REMEDY}"
+        )
 
 
 def require_fits(saved: SavedSet, path: Path, pool: Pool) -> None:

@@ -17,6 +17,7 @@ from jaxdistill.engine.schedule import Schedule
 from jaxdistill.engine.training import Recipe, of_synthetic
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.evaluate import evaluator
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
 from jaxdistill.jobs.labels.plan import Cell, digest_of, file_of
 from jaxdistill.jobs.labels.tuning import Tuner, pretrained
@@ -95,7 +96,7 @@ class Bench:
         """What a fresh network says that was trained on a distilled set."""
         pool = self.room.pool
         named = self.config["labels"]["distilled"].replace("{k}", str(cell.per_class))
-        file = Path(named).expanduser()
+        file = expanded(named)
         saved = load_synthetic(file)
         require_fits(saved, file, pool)
         wanted = cell.per_class * pool.classes

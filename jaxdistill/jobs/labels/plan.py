@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.settings.labelling import DISTILLED, SCRATCH, TRANSFER
 from jaxdistill.ranges import words_of
 from jaxdistill.run.files import digest
@@ -92,4 +93,4 @@ def digest_of_pretraining(config: Config, name: str) -> str:
 def file_of(config: Config, row: str) -> Path:
     """The weights that a row begins with."""
     named = config["start"] if row == TUNED else config["labels"]["transfer"]
-    return Path(named).expanduser()
+    return expanded(named)

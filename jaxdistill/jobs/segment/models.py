@@ -6,20 +6,47 @@ NAME.stablehlo     the network with its weights for CPU, CUDA and TPU, for any
                    number of slices: `jax.export.deserialize(bytes).call(images)`
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import export
 
+from jaxdistill.data.case_files import CaseSize, Normalise
+from jaxdistill.data.labels import MOST_CLASSES
+from jaxdistill.data.volumes import Axis
+from jaxdistill.errors import InputError
+from jaxdistill.foreign import as_record
+from jaxdistill.foreign.arrays import require_finite
 from jaxdistill.networks import build_segmenter
+from jaxdistill.ranges import Range
 from jaxdistill.run.files import write_atomic
 from jaxdistill.run.weights_file import fill, read_weights
 from jaxdistill.types import Params, Segmenter
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+WRITTEN = "name a file that jaxdistill segment has written"
 FACTS = ("network", "channels", "classes", "class_names")
+
+
+class Facts(NamedTuple):
+    """What is needed to build the network of a file."""
+
+    network: Annotated[dict, "its name and settings"]
+    channels: Annotated[int, Range(1, 1000), "of an image"]
+    classes: Annotated[int, Range(1, MOST_CLASSES), "of a mask"]
+    class_names: Annotated[tuple, "of the classes"]
+    neighbours: Annotated[int, Range(0, 8), "slices before and after"] = 0
+
+
+class Read(NamedTuple):
+    """How the images were read that it was trained on."""
+
+    axis: Axis = "auto"
+    normalise: Normalise = "zscore"
+    size: CaseSize = 0
 
 
 class Model(NamedTuple):
@@ -36,9 +63,9 @@ def load_model(path: Path) -> Model:
     Raises `Damaged` for a file that is not as it was written.
     """
     tensors, facts = read_weights(path, FACTS)
-    network = build_segmenter(
-        channels=facts["channels"], classes=facts["classes"], **facts["network"]
-    )
+    for name, values in tensors.items():
+        require_finite(f"{path}", name, values, WRITTEN)
+    network = _network(path, facts)
     like = jax.eval_shape(network.init, jax.random.key(0))
     return Model(network, fill(path, like, tensors), facts)
 
@@ -58,3 +85,21 @@ def save_program(
     program = jax.jit(lambda x: lowered.apply(model.params, x))
     made = export.export(program, platforms=PLATFORMS)(images)
     write_atomic(path, bytes(made.serialize()))
+
+
+def _network(path: Path, facts: Mapping[str, Any]) -> Segmenter:
+    """The segmenter that a file names; `InputError` for facts that cannot be."""
+    try:
+        as_record(Facts, facts, "facts")
+        as_record(Read, facts.get("data", {}), "facts.data")
+        settings = dict(facts["network"])
+        reserved = {"channels", "classes"} & set(settings)
+        if not isinstance(settings.get("name"), str) or reserved:
+            raise InputError(f"network={settings!s:.80} names no network")
+        return build_segmenter(
+            channels=facts["channels"], classes=facts["classes"], **settings
+        )
+    except InputError as error:
+        raise InputError(
+            f"{path} tells what cannot be, as {error}: {WRITTEN}"
+        ) from error

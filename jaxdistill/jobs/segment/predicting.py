@@ -17,6 +17,7 @@ from jaxdistill.data.slices import frame, planes_of, restore
 from jaxdistill.data.volumes import is_volume
 from jaxdistill.data.written_masks import WRITTEN, write_mask
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.segment.models import Model, load_model
 from jaxdistill.run.files import moved_in
 from jaxdistill.segmentation.inference import masks_of, predict
@@ -39,10 +40,10 @@ def run(
     Raises `InputError` after the last file for those that could not.
     """
     loaded = load_model(model)
-    plans = [(file.expanduser(), _target(out.expanduser(), file)) for file in files]
+    plans = [(expanded(file), _target(expanded(out), file)) for file in files]
     _require_apart(plans)
     try:
-        out.expanduser().mkdir(parents=True, exist_ok=True)
+        expanded(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"--out={out} cannot be made a folder ({error.strerror}): name another"

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdistill.data.folds import divide
 from jaxdistill.data.pool import counts
 from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
@@ -30,13 +29,18 @@ from jaxdistill.jobs.selftrain.lessons import (
     School,
     ceiling,
     check,
+    films_of,
     stage,
     supervised,
 )
 from jaxdistill.jobs.selftrain.plan import CEILING, MAIN, SUPERVISED, Plan, Way, plan
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_films
-from jaxdistill.jobs.settings.build_selftraining import build_stage
+from jaxdistill.jobs.settings.build_selftraining import (
+    build_folds,
+    build_stage,
+    build_unlabelled,
+)
 from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
@@ -61,7 +65,8 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     split_cpu(config["devices"]["cpu"])
     wanted = plan(config)
     pool = build_films(config)
-    folds = divide(pool, **config["films"])
+    further = build_unlabelled(config, pool)
+    folds = build_folds(config, pool, further)
     for way in wanted.ways:
         build_stage(way.config, pool)  # refuses what does not fit together
     check(folds, wanted)
@@ -72,7 +77,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
         room = Room(workdir, pool, mesh, say)
-        school = School(room, folds)
+        school = School(room, folds, films_of(pool, further))
         bench: Bench = {}
         models: Models = {}
         reasons: dict[str, str] = {}
@@ -187,7 +192,7 @@ def _summary(
     bench: Bench,
     reasons: Mapping[str, str],
 ) -> dict[str, Any]:
-    room, folds = school
+    room, folds, _ = school
     drawn = sorted((room.folder / "figures").glob("*.png"))
     return {
         "rows": rows,

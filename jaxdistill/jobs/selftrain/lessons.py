@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data.folds import Folds
+from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.jobs.lessons.training import (
     Config,
     Lesson,
@@ -28,13 +29,24 @@ from jaxdistill.jobs.settings import build_selftraining as build
 from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.learning import Films, State, begin
 from jaxdistill.selfsupervised.pretext import UNKNOWN
+from jaxdistill.types import Pool
 
 
 class School(NamedTuple):
-    """Where lessons are held, and who of the films has a label."""
+    """Where lessons are held, all films for them, and who of these has a label."""
 
     room: Room
     folds: Folds
+    films: Films
+
+
+def films_of(pool: Pool, further: Unlabelled | None) -> Films:
+    """The training films, and behind them those that have no label at all."""
+    if further is None:
+        return Films(pool.train.images, pool.train.labels)
+    unknown = jnp.full(len(further.groups), UNKNOWN, pool.train.labels.dtype)
+    images = jnp.concatenate([pool.train.images, jnp.asarray(further.images)])
+    return Films(images, jnp.concatenate([pool.train.labels, unknown]))
 
 
 def check(folds: Folds, wanted: Plan) -> None:
@@ -53,7 +65,9 @@ def supervised(school: School, config: Config, seed: int) -> Taught:
 def ceiling(school: School, config: Config, seed: int) -> Taught:
     """All training films with their labels."""
     rows = np.arange(school.room.pool.train.size)
-    return _labelled(school, config, seed, CEILING, rows)
+    epochs = config["protocol"]["ceiling"]
+    longer = {**config, "first": {**config["first"], "epochs": epochs}}
+    return _labelled(school, longer, seed, CEILING, rows)
 
 
 def stage(school: School, way: Way, seed: int, number: int, before: Taught) -> Taught:
@@ -75,9 +89,9 @@ def stage_lesson(
         regime = regime._replace(momentum=1.0)
     free = np.concatenate(folds.unlabelled[:number])
     rows = np.concatenate([free, folds.labelled])
-    labels = np.asarray(pool.train.labels)[rows]
+    labels = np.array(school.films.labels)[rows]
     labels[: len(free)] = UNKNOWN  # nothing can learn from what is not there
-    films = Films(pool.train.images[rows], jnp.asarray(labels))
+    films = Films(school.films.images[rows], jnp.asarray(labels))
     course = course_of(folds, way.config, seed, number)
     key = jax.random.fold_in(jax.random.key(seed), number)
 

@@ -80,7 +80,7 @@ def plan(config: Config) -> Plan:
         tuple(dict.fromkeys(protocol["seeds"])),
         config["films"]["folds"],
         tuple(Way(name, made[name]) for name in made),
-        protocol["ceiling"],
+        protocol["ceiling"] > 0,
     )
 
 

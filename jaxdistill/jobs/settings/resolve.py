@@ -158,8 +158,13 @@ def _drop(section: Section, made: Full, others: Changes) -> None:
         mine, theirs = made.get(name), others.get(name)
         if not isinstance(mine, dict) or not isinstance(theirs, Mapping):
             continue
-        if isinstance(node, Chosen) and theirs.get("name") in node.makers:
-            known = section_of(node.makers[theirs["name"]])
+        chosen = theirs.get("name")
+        if (
+            isinstance(node, Chosen)
+            and isinstance(chosen, str)
+            and chosen in node.makers
+        ):
+            known = section_of(node.makers[chosen])
             made[name] = {k: v for k, v in mine.items() if k in known}
         elif isinstance(node, dict):
             _drop(node, mine, theirs)

@@ -51,8 +51,18 @@ class Protocol(NamedTuple):
     ablations: Annotated[
         str, Listed(ABLATIONS, empty=True), "other ways through the stages, beside"
     ] = ""
-    ceiling: Annotated[bool, "train with all labels of all folds as well"] = True
+    ceiling: Annotated[
+        CountOrZero, "epochs on all labels of all folds, beside; 0: none", Small(1)
+    ] = 30
     variants: Annotated[dict, "more ways by name, and what each changes"] = {}  # noqa: RUF012
+
+
+class Further(NamedTuple):
+    """Films that come beside those of the data."""
+
+    unlabelled: Annotated[
+        str, "folder or zip of films without labels, of other patients; empty: none"
+    ] = ""
 
 
 class Stage(NamedTuple):
@@ -80,7 +90,7 @@ def root() -> Section:
     return {
         **settings_of(SelfTraining),
         "data": Chosen(SOURCES, "phantom"),
-        "films": settings_of(divide),
+        "films": settings_of(divide) | settings_of(Further),
         "protocol": settings_of(Protocol),
         "backbone": Chosen(BACKBONES, "vit"),
         "head": settings_of(dino_head),

@@ -13,11 +13,17 @@ from jaxdistill.data.prints import prints
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.evaluation.metrics import scores, summarise
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import SavedSet, load_synthetic, require_fits
 from jaxdistill.jobs.settings import build
-from jaxdistill.jobs.ship.regenerate import made_here, read_parcel
+from jaxdistill.jobs.ship.regenerate import is_parcel, made_here, read_parcel
 from jaxdistill.jobs.ship.report import ROWS, sizes, told
-from jaxdistill.run.files import read_record, write_atomic, write_json
+from jaxdistill.run.files import (
+    read_record,
+    require_writable,
+    write_atomic,
+    write_json,
+)
 from jaxdistill.run.workdir import record_at, require_inputs
 from jaxdistill.sharing import shipping
 from jaxdistill.sharing.packing import pack, to_float
@@ -45,12 +51,16 @@ def compress(
 
     Raises `InputError` for a run that is not finished or whose start is not fixed.
     """
-    source, out = open_source(workdir.expanduser()), out.expanduser()
+    out = expanded(out)
+    require_writable(out, "--out")
+    source = open_source(expanded(workdir))
+    _require_not_of_run(out, expanded(workdir))
     learned = shipping.regenerate(parcel_of(source, "float32", "float32"))
-    data = to_bytes(shipping.sealed(parcel_of(source, pixels, labels))[0])
+    made = shipping.sealed(parcel_of(source, pixels, labels))[0]
+    _require_finite(made, pixels)
+    data = to_bytes(made)
     received = read_parcel(data, str(out))  # from here on by what a receiver has
     regenerated = shipping.regenerate(received)
-    _require_finite(received, pixels)
     report = {
         "file": out.name,
         "class_names": source.pool.class_names,
@@ -58,7 +68,7 @@ def compress(
         "labels": labels,
         "bytes": sizes(learned, data),
         **judged(source, learned, regenerated),
-        "tolerance": received.tolerance,
+        "tolerance": shipping.TOLERANCE,
         "made": received.made,
         "workdir": workdir,
         "config": source.config,
@@ -144,6 +154,16 @@ def judged(source: Source, learned: Params, regenerated: Params) -> dict[str, An
     return {"scores": dict(zip(ROWS, found, strict=True)), "agreement": float(alike)}
 
 
+def _require_not_of_run(out: Path, workdir: Path) -> None:
+    """`InputError` where the parcel would take the place of a file of the run."""
+    inside = out.absolute().is_relative_to(workdir.absolute())
+    if out.exists() and inside and not is_parcel(out):
+        raise InputError(
+            f"--out={out} is a file of the run itself, which the parcel would "
+            "overwrite: name another file"
+        )
+
+
 def _require_finite(parcel: Parcel, pixels: str) -> None:
     if not np.isfinite(parcel.expected).all():
         raise InputError(
@@ -154,7 +174,7 @@ def _require_finite(parcel: Parcel, pixels: str) -> None:
 
 def _require_fixed(config: Mapping[str, Any], workdir: Path) -> None:
     """`InputError` unless one start and one set make the network."""
-    method = config["method"]
+    method = config.get("method")
     start = config.get("soft_label", {}).get("start")
     if method != "soft_label" or start != "fixed":
         named = f" and soft_label.start={start}" if start else ""
@@ -162,7 +182,7 @@ def _require_fixed(config: Mapping[str, Any], workdir: Path) -> None:
             f"--workdir={workdir} was distilled with method={method}{named}, which "
             "makes no one network: compress needs soft_label from a fixed start"
         )
-    if config["data"].get("zca"):
+    if config.get("data", {}).get("zca"):
         raise InputError(
             f"--workdir={workdir} has data.zca=True, whose whitening outweighs the "
             "network: distil with data.zca=False"

@@ -57,7 +57,7 @@ def verdict(found: shipping.Match, parcel: Parcel, here: Mapping[str, str]) -> s
         return "the same network bit for bit: its logits on the probe are the sender's"
     told = (
         f"the same network within {found.apart:.2g} of its largest logit on the probe "
-        f"(allowed: {parcel.tolerance:g}), and the same classes"
+        f"(allowed: {shipping.TOLERANCE:g}), and the same classes"
     )
     if alike:
         return f"{told}; its device and versions are the sender's: expected equal bits"

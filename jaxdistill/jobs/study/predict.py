@@ -8,26 +8,30 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.indicator import Relation, predict
+from jaxdistill.foreign import as_record
 from jaxdistill.jobs.compare.plan import Plan
 from jaxdistill.jobs.compare.scores import Entry, score, way
 from jaxdistill.jobs.compare.table import Group
 from jaxdistill.jobs.distil.distilling import prepare
 from jaxdistill.jobs.judging.judge import Candidate, Judge
 from jaxdistill.jobs.judging.sets import everything, random_draws, real
-from jaxdistill.jobs.settings.records import Comparison
+from jaxdistill.jobs.settings.records import Comparison, Study
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.jobs.study.advice import advice, text
 from jaxdistill.jobs.study.points import METRIC, Point, relation_of
 from jaxdistill.jobs.study.sets import set_config
+from jaxdistill.ranges import Filled, Range
 from jaxdistill.run.files import read_json, write_atomic, write_json
 from jaxdistill.run.places import absolute
 from jaxdistill.settings import Setting, settings_of
 
 WHOLE = 3  # networks on the whole set, at most
+MOST_POINTS = 10_000
+USED = ("augmentation",)  # of a study's comparison
 COUNTS = (
     "every",
     "seeds",
@@ -94,7 +98,35 @@ def read_study(file: Path) -> Told:
             f"--study={file} is no study's: name the study.json of a folder that "
             "jaxdistill study made"
         )
+    try:
+        _require_sound(study)
+    except InputError as error:
+        raise InputError(
+            f"--study={file} is no sound study, as {error}: ask for it again"
+        ) from error
     return study
+
+
+class _Said(NamedTuple):
+    """What of a study's point a prediction rests on."""
+
+    set: Annotated[str, Filled(), "the data set"]
+    x: Annotated[float, Range(0, 1), "the score of random images"]
+    y: Annotated[float, Range(0, 1), "the score of distilled ones"]
+
+
+def _require_sound(study: Told) -> None:
+    """`InputError` for a value that no study writes."""
+    points, config = study["points"], study["config"]
+    if not isinstance(points, list) or len(points) > MOST_POINTS:
+        raise InputError(f"its points are no list of up to {MOST_POINTS:,}")
+    for number, point in enumerate(points):
+        as_record(_Said, point, f"points[{number}]")
+    as_record(Study, {"level": study["level"]}, "study")
+    parts = config if isinstance(config, dict) else {}
+    if not all(isinstance(parts.get(name), dict) for name in ("eval", "compare")):
+        raise InputError("its config lacks the sections eval and compare")
+    as_record(Comparison, {k: parts["compare"].get(k) for k in USED}, "compare")
 
 
 def remaining(study: Mapping[str, Any], file: Path, leave_out: str) -> list[Point]:
