@@ -1,9 +1,10 @@
 """`jaxdistill pretrain`, `finetune`, `compare-labels`: ways to do with few labels."""
 
 from jaxdistill.cli.arguments import chosen, parse
+from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
 from jaxdistill.errors import InputError
-from jaxdistill.foreign.files import expanded
+from jaxdistill.run.places import place
 
 JOB = "labels"
 PURPOSES = {
@@ -32,14 +33,14 @@ def main(verb: str, argv: list[str]) -> int:
 
     if not flags.workdir:
         raise InputError("--workdir is missing: name a folder for the run")
-    workdir = expanded(flags.workdir)
+    workdir = place(flags.workdir)
     if verb == "pretrain":
         print(job.pretrain(config, workdir))
         return 0
     run = {"finetune": job.finetune, "compare-labels": job.compare}[verb]
-    run(config, workdir)
+    rows = run(config, workdir)
     print(f"\n{(workdir / 'table.md').read_text()}")
     for file in FILES:
         if (workdir / file).exists():
             print(workdir / file)
-    return 0
+    return told_failures("cell", sum("reason" in row for row in rows))

@@ -10,11 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdistill.cli import labels, segment, selftrain, shipping, study
+from jaxdistill.cli import labels, segment, selftrain, shipping, streams, study
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
-from jaxdistill.cli.streams import allow_many_files, be_tolerant, quiet_readers
 from jaxdistill.errors import Diverged, InputError, Stopped
 from jaxdistill.run.environment import require_sound_jaxlib
 from jaxdistill.run.places import absolute, place
@@ -66,10 +65,11 @@ class Verb(NamedTuple):
 
 def console() -> None:
     """The entry point of the installed command."""
-    be_tolerant()
-    allow_many_files()
+    streams.hear_termination()
+    streams.be_tolerant()
+    streams.allow_many_files()
     warnings.showwarning = _warn  # type: ignore[assignment]
-    quiet_readers()
+    streams.quiet_readers()
     sys.unraisablehook = _not_closed_loops
     leave_loud_cache()
     sys.exit(main(sys.argv[1:]))
@@ -128,10 +128,13 @@ def main(argv: list[str]) -> int:
     except Stopped as error:
         print(error, file=sys.stderr)
         return 128 + signal.Signals[error.signal].value
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         said = "interrupted: the same command goes on from what it has saved"
         print(said, file=sys.stderr)
-        return 130
+        ended = (
+            signal.SIGTERM if isinstance(error, streams.Terminated) else signal.SIGINT
+        )
+        return 128 + ended
 
 
 def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:

@@ -1,11 +1,13 @@
-"""What a terminal may do to a run: close its ears, or allow it few files.
+"""What a terminal may do to a run: close its ears, allow it few files, end it.
 
-Neither ends the work: hours of training are not lost because `| head` has seen enough.
+The first two do not end the work: hours of training are not lost because `| head` has
+seen enough.
 """
 
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from typing import Any
@@ -75,3 +77,17 @@ def quiet_readers() -> None:
         warnings.filterwarnings("ignore", module=rf"{reader}(\.|$)")
         logging.getLogger(reader).setLevel(logging.CRITICAL)
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came where no loop asks for it."""
+
+
+def hear_termination() -> None:
+    """Let SIGTERM end the work in order, as Ctrl-C does."""
+
+    def end(number: int, frame: Any) -> None:
+        del number, frame
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)

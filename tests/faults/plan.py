@@ -3,8 +3,8 @@ store.
 """
 
 import errno
-import os
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -14,6 +14,7 @@ from faults.harms import (
     INT,
     KILL,
     TERM,
+    Harm,
     as_nobody,
     deaf,
     flip,
@@ -26,6 +27,7 @@ from faults.harms import (
     signalled,
     truncate,
 )
+from faults.names import KINDS, REFUSED, WORKING
 from faults.trials import Trial
 
 STEP = "run/checkpoints/8"
@@ -54,19 +56,10 @@ FILES = {
     "segment": ("models/*.safetensors", "teachers/*/*.safetensors", "scores/*.json"),
 }
 ENDED = {
-    "distill": ("summary.json", "synthetic/*4.npz"),  # the one that is chosen
+    "distill": ("summary.json",),
     "compare": ("summary.json", "table.csv"),
     "segment": ("summary.json", "student.safetensors", "classes/*/class.json"),
 }
-WORKING = (
-    *("a b", "dé日", "a#b", "a@b", "100%", "%s%n", "~", "~nobody", "a.", "...", "-x"),
-    *("a'b", 'a"b', "a;b&c|d", "$HOME", "{x}", "(x)", "a:b", "a,b", "w" * 200),
-)
-REFUSED = (
-    *("a\\b", "\\", "gs:", "s3:", "file:", "a*", "**", "what?", "[ab]", "a[", "a\nb"),
-    *("a\tb", "\x7f", os.fsdecode(b"\xff\xfe")),
-)
-KINDS = ('["of another kind"]', '{"name": "else"}', "3", "")
 
 
 def trials() -> Iterator[Trial]:
@@ -117,6 +110,8 @@ def stored() -> Iterator[Trial]:
                     yield Trial(
                         subject, f"{pattern}: {name}", harm(f"run/{pattern}"), state
                     )
+    for name, harm in (("flip", flip), ("cut", truncate), ("gone", remove)):
+        yield Trial("distill", f"the chosen set: {name}", _to_chosen(harm), "ended")
     for pattern in ("eval/*.json", "metrics.jsonl"):
         yield Trial("distill", f"{pattern}: a digit", flip_digit(f"run/{pattern}"))
     for pattern in ("cells/*/summary.json", "coresets/*/eval/*.json"):
@@ -244,6 +239,16 @@ def paths() -> Iterator[Trial]:
         yield Trial("compare", f"within {name!r}", where=name, promise="refused")
     deep = "/".join(["d" * 100] * 37)
     yield Trial("distill", "too deep", state="new", where=deep, promise="refused")
+
+
+def _to_chosen(kind: Callable[[str], Harm]) -> Harm:
+    """Harm to the set that a finished run has chosen."""
+
+    def harm(folder: Path, rng: Random) -> None:
+        told = json.loads((folder / "run" / "summary.json").read_text())
+        kind(f"run/{told['synthetic']}")(folder, rng)
+
+    return harm
 
 
 def _swap(data: Path, rng: Random) -> None:

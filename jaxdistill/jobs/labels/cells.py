@@ -44,7 +44,7 @@ class Bench:
         self.models: dict[Cell, Params] = {}
 
     def score(self, cell: Cell) -> Record:
-        """The scores of a cell, or `{"failed": reason}`."""
+        """The scores of a cell, or `{"failed": reason}`; final if it diverged."""
         digest = digest_of(self.config, cell.row)
         file = self.room.folder / "cells" / f"{cell.name}_{digest}.json"
         record = usable(file, read_record)
@@ -55,6 +55,8 @@ class Bench:
             except (InputError, Diverged) as error:
                 self.room.say(f"cell {cell.name} failed: {error}")
                 found = {FAILED: str(error)}
+                if not isinstance(error, Diverged):
+                    return found  # the next call tries again
             write_json(file, found)
             record = read_record(file)
         return record

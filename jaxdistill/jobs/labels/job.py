@@ -32,7 +32,7 @@ from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.build_backbones import build_films
-from jaxdistill.jobs.settings.resolve import free, resolve
+from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run.files import write_atomic, write_json
@@ -124,7 +124,8 @@ def _opened(
     pool = build_films(config)
     build.build_pretraining(config, pool, config["pretext"])
     record, inputs = record_of(config), prints(pool)
-    with open_workdir(workdir, record, free(config), inputs=inputs) as home:
+    was = usual(config)
+    with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])

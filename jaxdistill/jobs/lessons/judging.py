@@ -57,7 +57,7 @@ def judge(
             found["robustness"] = _robustness(look, room.pool.test)
         write_json(file, found)
 
-    return made_once(file, lambda f: read_record(f, "val", "test"), make)
+    return made_once(file, lambda f: read_record(f, "test", "probabilities"), make)
 
 
 def looking(
