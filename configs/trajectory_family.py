@@ -51,11 +51,15 @@ MTT = {
     "optimizer.images": sgd(100.0),
     "optimizer.lr": sgd(1e-5),
 }
+# An epoch of CIFAR-10 in batches of 256 is 196 steps, here it would be 19: 80 steps on
+# the set went further than two such epochs, and a threshold of 1 let nothing teach.
+CIFAR_EPOCH = {"experts.batch": 24}
 # Radius and `a` of GSAM: as in FTD's and DATM's programs.
 FLAT = {"experts.rho": 0.01, "experts.orthogonal": 0.4}
 DATM = (
     MTT
     | FLAT
+    | CIFAR_EPOCH
     | {
         "steps": 10_000,
         "init.lr": 0.01,
@@ -100,7 +104,7 @@ def hop_tm(name: str) -> dict[str, Any]:
         "trajectory.weighting": mask,
         "optimizer.lr": sgd(1e-7),
     }
-    return MTT | shared | own
+    return MTT | CIFAR_EPOCH | shared | own
 
 
 VARIANTS = {
