@@ -61,7 +61,7 @@ def test_a_truncated_data_file(tmp_path, capsys):
     file = tmp_path / "data" / "mnist.npz"
     file.write_bytes(file.read_bytes()[:2000])
     told = refused(capsys, tmp_path / "run", *flags)
-    assert_tells(told, str(file), "truncated", "download or copy it again")
+    assert_tells(told, str(file), "truncated", "copy or download it again")
 
 
 def test_pickled_objects(tmp_path, capsys):

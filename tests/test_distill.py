@@ -140,11 +140,11 @@ def test_the_library_in_six_lines():
 def test_the_default_start_follows_the_key():
     method = quadratic()
     sets = [
-        distill(method, toy_pool(), ipc=2, steps=0, key=jax.random.key(k))
+        distill(method, toy_pool(), ipc=2, steps=1, key=jax.random.key(k))
         for k in (0, 0, 1)
     ]
     assert sets[0].images.shape == (6, 8, 8, 1)
-    np.testing.assert_allclose(sets[0].lr, 0.01, rtol=1e-4)
+    np.testing.assert_allclose(sets[0].lr, 0.01, rtol=0.02)
     assert_same_bits(sets[0], sets[1])
     assert not np.array_equal(sets[0].images, sets[2].images)
 
