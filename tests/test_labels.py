@@ -160,3 +160,23 @@ def test_the_table_says_who_is_ahead():
     assert best(rows, 5) == (
         "At 5 a class byol is ahead of mae by 0.150 in AUC, standard error 0.050."
     )
+
+
+def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
+    """Its cells are of fresh networks; a set of another size is a cell that failed."""
+    import jax.numpy as jnp
+
+    from jaxdistill.data.film_phantom import phantom
+    from jaxdistill.distillation.initial import initial
+    from jaxdistill.jobs.judging.synthetic import save_synthetic
+
+    pool = phantom(16, train=120, val=160, test=160)
+    made = initial(pool, ipc=2, key=jax.random.key(0))
+    save_synthetic(tmp_path / "k2.npz", made, pool)
+    save_synthetic(tmp_path / "k3.npz", made, pool)
+    named = {"rows": "distilled", "distilled": str(tmp_path / "k{k}.npz")}
+    told = config(labels=named, network={"width": 4, "depth": 1})
+    two, three = job.compare(told, tmp_path / "run", say=lambda text: None)
+    assert two["auc"]["n"] == 2
+    assert jnp.isfinite(two["auc"]["mean"])
+    assert "holds 8 images, and 12 are 3 of each class" in three["reason"]
