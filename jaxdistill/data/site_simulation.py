@@ -1,6 +1,6 @@
 """Other scanners, simulated on real volumes: field, tone, blur and noise of a site.
 
-    v -> unit range -> (b v)^g, partly inverted -> blur -> + noise -> v's own range
+    v -> unit range -> (b v)^g, less contrast -> blur -> + noise -> v's own range
 
 Site 0 is the volume itself. Each other site has an acquisition of its own, about which
 its cases vary a little. Field and tone after Billot et al. (2023), SynthSeg; gamma and
@@ -19,7 +19,7 @@ class Acquisition(NamedTuple):
     field: float  # log of the bias between two ends
     towards: tuple[float, float, float]  # where the field grows: slices, rows, columns
     gamma: float  # log of the exponent
-    mixed: float  # share of a tone curve that falls where the others rise
+    mixed: float  # share of a falling tone curve, which takes contrast away
     blur: tuple[float, float, float]  # deviation in voxels
     noise: float  # deviation, in shares of the range
 
