@@ -2,8 +2,8 @@
 
     workdir/cells/ROW_kK_drawD_DIGEST.json    scores on test and validation, or why not
 
-A cell that cannot be, as it asks for more films than a class has or as it diverged,
-leaves its reason and is not tried again with the same configuration.
+A cell that diverged leaves its reason and is not tried again with the same
+configuration; one that was refused, such as for a file that is missing, is.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,6 @@ from jaxdistill.engine.schedule import Schedule
 from jaxdistill.engine.training import Recipe, of_synthetic
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.evaluate import evaluator
-from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
 from jaxdistill.jobs.labels.plan import Cell, digest_of, file_of
 from jaxdistill.jobs.labels.tuning import Tuner, pretrained
@@ -41,11 +40,10 @@ class Bench:
     def __init__(self, room: Room, config: Config) -> None:
         self.room, self.config = room, config
         self.tuner = Tuner(room, config)
-        self.models: dict[Cell, Params] = {}
 
     def score(self, cell: Cell) -> Record:
         """The scores of a cell, or `{"failed": reason}`; final if it diverged."""
-        digest = digest_of(self.config, cell.row)
+        digest = digest_of(self.config, cell)
         file = self.room.folder / "cells" / f"{cell.name}_{digest}.json"
         record = usable(file, read_record)
         if record is None:
@@ -67,13 +65,11 @@ class Bench:
             return None
         if row in PRETEXTS:
             return pretrained(self.room, self.config, row).file
-        return file_of(self.config, row)
+        return file_of(self.config, Cell(row, 0, 0))
 
     def model(self, cell: Cell) -> Params:
-        """The network of a cell, tuned in this call or again."""
-        if cell not in self.models:
-            self.models[cell] = self.tuner.tune(cell, self.start(cell.row))
-        return self.models[cell]
+        """The network of a cell, the same at every call."""
+        return self.tuner.tune(cell, self.start(cell.row))
 
     def _scored(self, cell: Cell) -> Record:
         pool = self.room.pool
@@ -95,8 +91,7 @@ class Bench:
     def _of_set(self, cell: Cell, split: Any) -> np.ndarray:
         """What a fresh network says that was trained on a distilled set."""
         pool = self.room.pool
-        named = self.config["labels"]["distilled"].replace("{k}", str(cell.per_class))
-        file = expanded(named)
+        file = file_of(self.config, cell)
         saved = load_synthetic(file)
         require_fits(saved, file, pool)
         wanted = cell.per_class * pool.classes

@@ -13,6 +13,7 @@ from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.settings.labelling import DISTILLED, SCRATCH, TRANSFER
 from jaxdistill.ranges import words_of
 from jaxdistill.run.files import digest
+from jaxdistill.run.seals import of_file
 from jaxdistill.selfsupervised.recipes import PRETEXTS
 
 TUNED = "tuned"  # the row of `finetune`: from the file `start`
@@ -70,17 +71,17 @@ def plan(config: Config, rows: tuple[str, ...] = ()) -> Plan:
     return Plan(rows, per_class, cells)
 
 
-def digest_of(config: Config, row: str) -> str:
-    """Of all that decides the cells of a row, but how many labels and which draw."""
+def digest_of(config: Config, cell: Cell) -> str:
+    """Of all that decides a cell, the content of its file included, but its name."""
     told: dict[str, Any] = {key: config[key] for key in TUNING}
     told["seed"] = config["labels"]["seed"]
-    if row in PRETEXTS:
-        told["pretraining"] = digest_of_pretraining(config, row)
-    elif row == DISTILLED:
-        told = {"data": config["data"], "network": config["network"]}
-        told["file"] = config["labels"]["distilled"]
-    elif row != SCRATCH:
-        told["file"] = str(file_of(config, row))
+    if cell.row in PRETEXTS:
+        told["pretraining"] = digest_of_pretraining(config, cell.row)
+    elif cell.row != SCRATCH:
+        if cell.row == DISTILLED:
+            told = {"data": config["data"], "network": config["network"]}
+        file = file_of(config, cell)
+        told["file"] = of_file(file) if file.is_file() else str(file)
     return digest(told)
 
 
@@ -90,7 +91,7 @@ def digest_of_pretraining(config: Config, name: str) -> str:
     return digest([name, told, config[name], config["labels"]["seed"]])
 
 
-def file_of(config: Config, row: str) -> Path:
-    """The weights that a row begins with."""
-    named = config["start"] if row == TUNED else config["labels"]["transfer"]
-    return expanded(named)
+def file_of(config: Config, cell: Cell) -> Path:
+    """The weights that a cell begins with, or its distilled set."""
+    named = config["start"] if cell.row == TUNED else config["labels"].get(cell.row)
+    return expanded(named.replace("{k}", str(cell.per_class)))
