@@ -13,11 +13,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.settings.resolve import override, resolve
 from jaxdistill.jobs.settings.selftraining import ABLATIONS
 from jaxdistill.jobs.settings.varying import changed, require_fair, require_row
 from jaxdistill.ranges import words_of
 from jaxdistill.run.files import digest
+from jaxdistill.run.seals import of_file
 
 SUPERVISED, CEILING, MAIN = "supervised", "ceiling", "stage"
 ALIKE = ("evolve", "stage", "views")  # what ways may differ in
@@ -92,4 +94,6 @@ def digest_of_first(config: Config) -> str:
 def _decisive(config: Config, keys: tuple[str, ...]) -> dict[str, Any]:
     kept = {key: config[key] for key in keys}
     kept["steps_per_call"] = config["steps_per_call"]
+    if (start := expanded(config["start"])).is_file():
+        kept["start"] = of_file(start)  # other weights are another training
     return kept
