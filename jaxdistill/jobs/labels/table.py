@@ -26,6 +26,7 @@ def rows_of(cells: Mapping[Cell, Record]) -> list[Row]:
         own = [r for c, r in cells.items() if (c.row, c.per_class) == (name, k)]
         told = [r for r in own if FAILED not in r]
         row: Row = {"trained": name, "labels_per_class": k}
+        row["failed"] = len(own) - len(told)
         if not told:
             rows.append(row | {"reason": own[0][FAILED]})
             continue
