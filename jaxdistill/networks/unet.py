@@ -25,14 +25,18 @@ from jaxdistill.networks.maps import (
     on_maps,
     upsample_bilinear,
 )
+from jaxdistill.networks.rearrange import depth_to_space, space_to_depth
 from jaxdistill.networks.segmenter import check_segmenter, segmenter
-from jaxdistill.ranges import Range
+from jaxdistill.ranges import OneOf, Range
 from jaxdistill.settings import Small, declared
 from jaxdistill.types import Segmenter
 
 Levels = Annotated[int, Range(3, 8), "levels, each half the size of the last", Small(3)]
 FirstWidth = Annotated[
     int, Range(4, 2**12), "channels of the first level; they double", Small(4)
+]
+Patch = Annotated[
+    int, OneOf((1, 2, 4)), "pixels of a side that enter the first level as one"
 ]
 HIGH = 3  # the level of stride 8
 
@@ -60,11 +64,13 @@ class UNet(nn.Module):
     depth: int
     norm: str
     conv: str
+    patch: int = 1
 
     @nn.compact
     def __call__(self, x):
         """Logits of images."""
-        across = []
+        across, square = [], (self.patch, self.patch)
+        x = space_to_depth(x, square)
         shared: dict[str, Any] = {"norm": self.norm, "conv": self.conv}
         for level in range(self.depth):
             x = max_pool(x) if level else x
@@ -75,7 +81,9 @@ class UNet(nn.Module):
             x = UpNorm(width, **shared, name=f"up_{level}")(x)
             x = jnp.concatenate([across[level], x], axis=-1)
             x = Block(width, **shared, name=f"decoder_{level}")(x)
-        return Conv(self.classes, 1, padding=0, lowering=self.conv, name="head")(x)
+        outputs = self.classes * self.patch**2
+        x = Conv(outputs, 1, padding=0, lowering=self.conv, name="head")(x)
+        return depth_to_space(x, square)
 
 
 class UNetPlusPlus(nn.Module):
@@ -116,14 +124,22 @@ def unet(
     depth: Levels = 5,
     norm: MapNorm = "instance",
     conv: ConvSetting = "auto",
+    patch: Patch = 1,
 ) -> Segmenter:
     """U-Net; 34,525,954 parameters for one channel and two classes.
 
-    `InputError` for settings out of range, and for images that `2^(depth - 1)` does not
-    divide.
+    Squares of `patch` pixels go in as one with more channels, and each output gives the
+    logits of a square (sub-pixel convolution, Shi et al. 2016): on CPUs the levels of
+    full size take most of a small network's time.
+
+    `InputError` for settings out of range, and for images that `patch 2^(depth - 1)`
+    does not divide.
     """
-    levels = ("encoder_1", f"encoder_{min(HIGH, depth - 1)}")
-    return _built(UNet, "unet", channels, classes, levels, (width, depth, norm, conv))
+    small = patch.bit_length() - 1  # levels that the squares stand for
+    low, high = max(1 - small, 0), min(HIGH - small, depth - 1)
+    levels = (f"encoder_{low}", f"encoder_{high}")
+    settings = (width, depth, norm, conv)
+    return _built(UNet, "unet", channels, classes, levels, settings, patch=patch)
 
 
 @declared("network")
@@ -146,10 +162,14 @@ def unet_plus_plus(
     return _built(UNetPlusPlus, "unet_plus_plus", channels, classes, levels, settings)
 
 
-def _built(maker, family: str, channels: int, classes: int, levels, settings):
+def _built(
+    maker, family: str, channels: int, classes: int, levels, settings, patch: int = 1
+):
     width, depth, norm, conv = settings
     check_segmenter(channels, classes, norm, [width])
     choices = {"width": width, "depth": depth, "norm": norm}
+    choices |= {"patch": patch} if patch > 1 else {}
     module = maker(classes, **choices, conv=on_maps(conv))
     name = spell(family, (channels,), classes, **choices)
-    return segmenter(module, channels, levels=levels, stride=1 << depth - 1, name=name)
+    stride = patch << depth - 1
+    return segmenter(module, channels, levels=levels, stride=stride, name=name)
