@@ -84,6 +84,10 @@ bench: $(VENV)/.peer
 	  --json=benchmarks/results/surface_distance_cpu.json
 	$(BIN)/python benchmarks/segmentation_step.py \
 	  --json=benchmarks/results/segmentation_step_cpu.json
+	$(BIN)/python benchmarks/views.py --json=benchmarks/results/views_cpu.json
+	$(BIN)/python benchmarks/selfsupervised_step.py \
+	  --json=benchmarks/results/selfsupervised_step_cpu.json
+	$(BIN)/python benchmarks/backbones.py --json=benchmarks/results/backbones_cpu.json
 	$(BIN)/python benchmarks/microbatch.py --json=benchmarks/results/microbatch_cpu.json
 	$(BIN)/python benchmarks/unroll.py --json=benchmarks/results/unroll_cpu.json
 	$(BIN)/python benchmarks/soft_label_memory.py \

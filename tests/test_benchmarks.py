@@ -23,11 +23,11 @@ COMPARISON = {
 }
 
 
-def smoke(name, folder):
+def smoke(name, folder, *flags):
     """The record that one benchmark writes at its smallest."""
     file = folder / "out" / "rows.json"
     script = ROOT / "benchmarks" / f"{name}.py"
-    command = [sys.executable, str(script), "--smoke", f"--json={file}"]
+    command = [sys.executable, str(script), "--smoke", *flags, f"--json={file}"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     subprocess.run(command, check=True, env=environment, cwd=folder)
     record = json.loads(file.read_text())
@@ -35,6 +35,11 @@ def smoke(name, folder):
     assert record["benchmark"] == name
     assert record["command"] == f"python benchmarks/{name}.py --smoke"
     return {row["name"]: row for row in record["rows"]}
+
+
+def numbers_of(row):
+    """What of a row is a number."""
+    return [value for value in row.values() if isinstance(value, int | float)]
 
 
 def test_unroll_compares_gradients_and_lowerings(tmp_path):
@@ -49,6 +54,41 @@ def test_affinities_by_the_identity_are_those_of_all_pairs(tmp_path):
     rows = smoke("affinity", tmp_path)
     assert all(row["relative_error"] < 1e-5 for row in rows.values())
     assert rows["identity"]["bytes"] < rows["direct"]["bytes"]
+
+
+@pytest.mark.slow
+def test_lowerings_of_convolutions_agree(tmp_path):
+    rows = smoke("convolutions", tmp_path, "--only=transposed")
+    assert set(rows) == {"transposed_2x2", "transposed_3x3"}
+    assert all(row["relative_error"] < 1e-4 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_scores_of_surfaces_are_those_of_the_peer(tmp_path):
+    rows = smoke("surface_distance", tmp_path)
+    assert all(row["greatest_difference"] < 1e-3 for row in rows.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["paired_augmentation", "backbones"])
+def test_benchmarks_without_an_equal_run(name, tmp_path):
+    rows = smoke(name, tmp_path)
+    assert rows
+    assert all(math.isfinite(v) for row in rows.values() for v in numbers_of(row))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="extra peer")
+def test_a_step_of_segmentation_is_that_of_the_peer(tmp_path):
+    rows = smoke("segmentation_step", tmp_path)
+    assert set(rows) == {"teacher_unet", "student_unet", "student_enet"}
+    assert all(row["relative_error"] < 1e-4 for row in rows.values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="extra peer")
+def test_views_are_those_of_the_peer(tmp_path):
+    assert all(set(row) >= COMPARISON for row in smoke("views", tmp_path).values())
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="extra peer")

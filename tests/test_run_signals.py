@@ -51,8 +51,8 @@ def test_a_thread_leaves_handlers_alone():
 
 
 def test_a_stop_while_an_event_runs_is_saved_as_it_tells(tmp_path):
-    def ask(step, state, writer):
-        if step == 2:
+    def ask(now):
+        if now.step == 2:
             signal.raise_signal(signal.SIGTERM)
 
     def update(*given):

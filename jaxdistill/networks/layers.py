@@ -219,9 +219,9 @@ class Norm(nn.Module):
         # Pixels on one axis: a quarter less time for a step on CPUs than over two.
         n, *_, channels = x.shape
         images = 1 if self.kind == "batch" else n
-        split, axes = (channels,), (1,)
-        if self.kind == "group":
-            split, axes = (GROUPS, channels // GROUPS), (1, 3)
+        grouped = self.kind == "group"
+        split = (GROUPS, channels // GROUPS) if grouped else (channels,)
+        axes = (1, 3) if grouped else (1,)
         scale, bias = (w.reshape(1, 1, *split) for w in (scale, bias))
         y = normalise(x.reshape(images, -1, *split), axes, scale, bias, self.eps)
         return y.reshape(x.shape)

@@ -26,14 +26,23 @@ from jaxdistill.run.writer import MetricsWriter, Progress
 from jaxdistill.types import Learner
 
 
+class Moment(NamedTuple):
+    """Where a run stands between two calls; `values` are the metrics of its step."""
+
+    step: int
+    state: Any
+    values: Mapping[str, Any]
+    writer: MetricsWriter
+
+
 class Event(NamedTuple):
-    """`act(step, state, writer)` after every `every` steps, and after the last.
+    """`act(moment)` after every `every` steps, and after the last.
 
     `key` is the config key that sets `every`.
     """
 
     every: int
-    act: Callable[[int, Any, MetricsWriter], None]
+    act: Callable[[Moment], None]
     key: str = "every"
 
 
@@ -100,7 +109,7 @@ class _Boundary(NamedTuple):
             self.writer.write_scalars(step, values)
             self.progress.update(step, _shown(values))
         for event in due:
-            event.act(step, state, self.writer)
+            event.act(Moment(step, state, values, self.writer))
         stop = bool(self.stop)  # asked once: a stop that is told has been saved
         if save or stop:
             self.checkpoints.save(step, state, {})

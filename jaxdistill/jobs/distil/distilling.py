@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxdistill.data.prints import prints
-from jaxdistill.distillation.distill import DistillState, distilling
+from jaxdistill.distillation.distill import distilling
 from jaxdistill.distillation.experts import Experts, expert_labelled
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
@@ -29,7 +29,7 @@ from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.run import figures
 from jaxdistill.run.files import write_json
 from jaxdistill.run.limits import Limit
-from jaxdistill.run.loop import Event, Loop, Pace, require_multiples, train
+from jaxdistill.run.loop import Event, Loop, Moment, Pace, require_multiples, train
 from jaxdistill.run.places import place
 from jaxdistill.run.report import ROWS, costs, error_text
 from jaxdistill.run.workdir import Workdir, open_workdir
@@ -220,11 +220,12 @@ def _distil(
     config, judge = parts.config, parts.judge
     score, metric = validation(judge), config["eval"]["select"]
 
-    def validate(step: int, state: DistillState, writer) -> None:
+    def validate(now: Moment) -> None:
+        step, state = now.step, now.state
         synthetic = finish(state.average if config["average"] else state.synthetic)
         save_synthetic(choosing.set_file(home, step), synthetic, judge.pool)
         found = score(synthetic)
-        writer.write_scalars(step, scalars(found))
+        now.writer.write_scalars(step, scalars(found))
         say(f"step {step}: validation {metric} {error_text(found[metric])}")
 
     recover(home, config["eval"]["every"], config["steps"], score)

@@ -122,7 +122,7 @@ def _train_group(home: Path, ids: range, teaching: Teaching, loop: Loop) -> None
         if 0 not in saved_steps(folder / "snapshots"):
             k_init, _ = jax.random.split(loop.key)
             keep(0, learner.init(k_init).nets.result)
-        event = Event(1, lambda epoch, state, writer: keep(epoch, state.nets.result))
+        event = Event(1, lambda now: keep(now.step, now.state.nets.result))
         examples = of_split(pool.train, pool.classes)
         if settings["balanced"]:
             examples = class_balanced(examples)
