@@ -2,7 +2,13 @@
 
 import pytest
 
-from jaxdistill.run.report import human_bytes, human_seconds, peak_memory, score_table
+from jaxdistill.run.report import (
+    human_bytes,
+    human_count,
+    human_seconds,
+    peak_memory,
+    score_table,
+)
 
 
 def score(mean, std=0.007, n=5):
@@ -68,6 +74,17 @@ def test_human_seconds(seconds, text):
 )
 def test_human_bytes(count, text):
     assert human_bytes(count) == text
+
+
+def test_human_count():
+    counts = (0, 999, 24_543_232, 24_147_099_648, 5e15)
+    assert [human_count(n) for n in counts] == [
+        "0",
+        "999",
+        "24.5 M",
+        "24.1 G",
+        "5e+03 T",
+    ]
 
 
 def test_peak_memory_is_that_of_a_process_that_imported_jax():

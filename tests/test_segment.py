@@ -61,6 +61,37 @@ def test_a_run_tells_of_teacher_alone_and_distilled_by_site(done):
     }
 
 
+@pytest.mark.slow
+def test_the_prostate_configuration_runs_on_folders_of_six_sites(tmp_path):
+    rng = np.random.default_rng(0)
+    organ = np.zeros((16, 16, 3), np.uint8)
+    organ[5:11, 4:10, :2] = 1
+    for site in ("RUNMC", "BMC", "I2CVB", "UCL", "BIDMC", "HK"):
+        mask = "Segmentation" if site == "BMC" else "segmentation"
+        folder = tmp_path / "sets" / site
+        folder.mkdir(parents=True)
+        for case in (0, 2):
+            scan = rng.normal(400.0 * organ, 99).astype(np.float32)
+            for name, voxels in {"": scan, f"_{mask}": organ}.items():
+                image = nib.Nifti1Image(voxels, np.diag([0.5, 0.5, 3, 1]))
+                nib.save(image, folder / f"Case{case:02}{name}.nii.gz")
+    code = main(
+        [
+            "segment",
+            "--config=configs/segment_prostate.py:smoke",
+            f"--workdir={tmp_path / 'run'}",
+            f"--config.data.path={tmp_path / 'sets'}",
+            "--config.protocol.unseen=I2CVB",
+            "--config.patches.batch=4",
+        ]
+    )
+    assert code == 0
+    rows = read_json(tmp_path / "run" / "summary.json")["rows"]
+    assert [row["trained"] for row in rows if row["site"] == "I2CVB"] == [
+        *("teacher", "alone", "distilled")
+    ]
+
+
 def test_the_same_run_again_makes_nothing_anew_and_takes_up_more(done):
     workdir, rows = done
     before = {name: listing(workdir / name) for name in KEEPS}

@@ -25,7 +25,9 @@ from jaxdistill.networks.maps import (
     unpool,
     upsample_bilinear,
 )
+from jaxdistill.networks.rearrange import depth_to_space, space_to_depth
 from jaxdistill.networks.upward import conv_transpose
+from jaxdistill.run.weights_file import fill, read_weights, write_weights
 
 SMALL = {
     "unet": {"width": 8, "depth": 4},
@@ -36,6 +38,18 @@ SMALL = {
     "mobilenet_v2": {"width": 0.1},
 }
 SIDE, CLASSES = 32, 3
+
+
+# ---- weights in files ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_weights_come_back_from_their_file_in_every_shape(name, tmp_path):
+    params = build_segmenter(name, 1, CLASSES, **SMALL[name]).init(jax.random.key(0))
+    write_weights(tmp_path / "net.safetensors", params, {})
+    found, _ = read_weights(tmp_path / "net.safetensors")
+    again = fill(tmp_path / "net.safetensors", params, found)
+    jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
 # ---- sizes ---------------------------------------------------------------------------
@@ -125,6 +139,20 @@ def test_jit_changes_nothing_but_rounding(norm):
     want = network.apply(params, images)
     got = jax.jit(network.apply)(params, images)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_squares_of_pixels_go_in_as_channels_and_come_out_as_logits():
+    squares = unet(1, CLASSES, width=4, depth=3, patch=2)
+    plain = unet(4, 4 * CLASSES, width=4, depth=3)
+    params = plain.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (2, 16, 8, 1))
+    logits, seen = squares.tap(params, images, squares.levels)
+    expected = plain.apply(params, space_to_depth(images, (2, 2)))
+    np.testing.assert_array_equal(logits, depth_to_space(expected, (2, 2)))
+    sides = [image.shape[1] for image in seen.values()]
+    assert sides == [8, 2]  # as near to strides of 2 and 8 as three levels come
+    with pytest.raises(InputError, match="8"):
+        squares.apply(params, images[:, :12])
 
 
 @pytest.mark.parametrize("name", ["unet", "unet_plus_plus"])

@@ -64,11 +64,20 @@ def markdown(cells: list[list[str]]) -> str:
 
 def human_bytes(count: float) -> str:
     """Bytes in the decimal unit that keeps three digits: `1.23 GB`."""
-    for unit in ("B", "kB", "MB", "GB"):
+    return _scaled(count, ("B", "kB", "MB", "GB", "TB"))
+
+
+def human_count(count: float) -> str:
+    """A number in the power of a thousand that keeps three digits: `1.23 G`."""
+    return _scaled(count, ("", "k", "M", "G", "T")).strip()
+
+
+def _scaled(count: float, units: tuple[str, ...]) -> str:
+    for unit in units[:-1]:
         if abs(count) < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:.3g} TB"
+    return f"{count:.3g} {units[-1]}"
 
 
 def human_seconds(seconds: float) -> str:

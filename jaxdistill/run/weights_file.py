@@ -30,7 +30,8 @@ def write_weights(path: Path, params: PyTree, facts: Mapping[str, Any]) -> int:
     from safetensors.numpy import save
 
     leaves = tree_flatten_with_path(params)[0]
-    tensors = {_name(place): np.ascontiguousarray(leaf) for place, leaf in leaves}
+    # Not `ascontiguousarray`, which gives a number one axis.
+    tensors = {_name(place): np.asarray(leaf, order="C") for place, leaf in leaves}
     plainly = json.loads(json.dumps(facts))
     # One key alone: several would be written in an order that changes.
     told = json.dumps({**plainly, SHA256: _checksum(tensors, plainly)})

@@ -12,11 +12,24 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.jobs.segment.judging import METRICS as SCORED
-from jaxdistill.run.report import human_bytes, human_seconds, markdown, score_text
+from jaxdistill.run.report import (
+    human_bytes,
+    human_count,
+    human_seconds,
+    markdown,
+    score_text,
+)
 from jaxdistill.run.rows import Row, gain, gain_text, spread
 
 METRICS = (*SCORED, "missed")
 SHOWN = ("dice", "hd95", "assd", "nsd")
+COSTS = {
+    "parameters": "parameters",
+    "bytes": "bytes",
+    "flops_per_slice": "FLOPs/slice",
+    "seconds_per_slice": "s/slice",
+}
+WRITTEN = ("{:,}".format, human_bytes, human_count, human_seconds)
 MEAN = "mean"
 Scores = Mapping[tuple[str, str, int], Mapping[str, float]]  # by name, site, seed
 
@@ -50,16 +63,13 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
     """Means over the sites with costs, then Dice by site, then what failed."""
     sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))
     head = ["trained", "Dice", "HD95", "ASSD", "NSD", "gain in Dice (standard error)"]
-    cells = [[*head, "parameters", "bytes", "s/slice"]]
+    cells = [[*head, *COSTS.values()]]
     for row in rows:
         if row["site"] == MEAN:
             told = [score_text(row[metric]) for metric in SHOWN]
             costs = [
-                f"{row['parameters']:,}" if "parameters" in row else "–",
-                human_bytes(row["bytes"]) if "bytes" in row else "–",
-                human_seconds(row["seconds_per_slice"])
-                if "seconds_per_slice" in row
-                else "–",
+                written(row[key]) if row.get(key) is not None else "–"
+                for key, written in zip(COSTS, WRITTEN, strict=True)
             ]
             cells.append([row["trained"], *told, gain_text(row["gain"]), *costs])
     by_site = [["Dice on the site left out", *sites]]
