@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill.networks.canonical import BAND
 from jaxdistill.networks.conv import conv
 from jaxdistill.networks.depthwise import depthwise
 from jaxdistill.networks.upward import conv_doubled, conv_transpose
@@ -83,3 +84,17 @@ def test_all_lowerings_agree_to_second_order(kind, window, settings):
         want, *others = every(images, kernel, direction)
     for other in others:
         jax.tree.map(partial(np.testing.assert_allclose, atol=1e-10), other, want)
+
+
+@pytest.mark.parametrize("padding", [0, 1, (1, 0)])
+def test_a_window_too_large_for_the_cache_is_summed_over_its_bands(padding):
+    rng = np.random.default_rng(1)
+    images = rng.normal(size=(4, 37, 44, 3))
+    kernel, direction = rng.normal(size=(2, 3, 3, 3, 16))
+    window = 4 * images.shape[1] * images.shape[2] * 16 * images.itemsize
+    assert window > 1.3 * BAND
+    every = jax.jit(partial(second_order, conv, {"padding": padding}), static_argnums=0)
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(x) for x in (images, kernel, direction)]
+        ours, lax = (every(how, *arrays) for how in ("canonical", "lax"))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), ours, lax)

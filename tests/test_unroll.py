@@ -225,9 +225,10 @@ def test_the_sweep_keeps_the_parameters_and_no_graph():
         net = convnet((16, 16, 3), CLASSES, width=8, depth=1)
         params = jax.eval_shape(net.init, jax.random.key(0))
         size = sum(4 * leaf.size for leaf in jax.tree.leaves(params))
-        sweep = _temporaries(net, "sweep", 20) - _temporaries(net, "sweep", 10)
-        plain = _temporaries(net, "plain", 20) - _temporaries(net, "plain", 10)
-    assert 10 * size <= sweep <= 10 * size * 1.2 + 4096
+        # How buffers are packed takes or gives a few kilobytes between two lengths.
+        sweep = _temporaries(net, "sweep", 40) - _temporaries(net, "sweep", 20)
+        plain = _temporaries(net, "plain", 40) - _temporaries(net, "plain", 20)
+    assert 20 * size <= sweep <= 20 * size * 1.2 + 4096
     assert plain > 10 * sweep
 
 
