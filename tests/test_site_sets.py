@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdistill.cli.data import main as data_main
 from jaxdistill.data.case_files import normalised, open_case
+from jaxdistill.data.check_sites import LAYOUTS
 from jaxdistill.data.images import read_labels
 from jaxdistill.data.labels import as_found, numbered
 from jaxdistill.data.prostate import SITES
@@ -95,6 +97,32 @@ def test_the_six_sites_with_all_their_traps(six):
     assert pool.cases[0].image.mean() == pytest.approx(0, abs=1e-5)
     assert pool.cases[0].image.std() == pytest.approx(1, abs=1e-5)
     same(pool, load_sites("prostate", path=str(zipped(six))))
+
+
+def test_check_tells_site_by_site_what_a_set_holds(six, capsys):
+    twin = (six / "BMC" / "Case00.nii.gz").read_bytes()
+    (six / "UCL" / "Case02.nii.gz").write_bytes(twin)
+    assert data_main(["check", str(six), "--layout=prostate"]) == 0
+    told = capsys.readouterr().out
+    assert "classes: background, prostate" in told
+    assert "RUNMC: 2 cases, 8 slices of 10 x 8 pixels, spacing 3 x 0.5 x 0.5" in told
+    assert "BMC_Case00 and UCL_Case02 hold the same image" in told
+    assert "HK has 2 of at least 3 cases" in told
+    put(six / "hk" / "Case00_segmentation.nii.gz", organ(7))
+    (six / "UCL" / "Case02_segmentation.nii.gz").write_bytes(b"no volume")
+    assert data_main(["check", str(six), "--layout=prostate"]) == 2
+    told = capsys.readouterr().out
+    assert "wrong: " in told
+    assert "UCL" in told
+    assert told.endswith("not usable, 1 wrong\n")
+
+
+def test_check_of_what_is_no_set_of_sites_is_one_sentence(tmp_path, capsys):
+    for layout in LAYOUTS:
+        assert data_main(["check", str(tmp_path / "gone"), f"--layout={layout}"]) == 2
+        told = capsys.readouterr().out.splitlines()
+        assert len(told) == 2
+        assert told[0].startswith("wrong: ")
 
 
 def test_a_predicted_mask_goes_back_to_its_file(six, tmp_path):

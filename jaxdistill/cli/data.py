@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from jaxdistill.data.check import check
+from jaxdistill.data.check_sites import LAYOUTS, check_sites
 from jaxdistill.data.npz_sets import locate
 from jaxdistill.data.pool import ENV, data_root
 from jaxdistill.data.registry import MEDMNIST, SIZES, file_name, find
@@ -51,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("path", help="an .npz, a folder of class folders, or such a zip")
     verb.add_argument("--group", default="", help="pattern that finds the patient")
+    verb.add_argument(
+        "--layout",
+        default="",
+        choices=("", *LAYOUTS),
+        help=f"cases with masks for segment, one of {', '.join(LAYOUTS)}",
+    )
     verb.set_defaults(run=_check)
     return parser
 
@@ -92,7 +99,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    report = check(arguments.path, arguments.group)
+    path, layout = arguments.path, arguments.layout
+    report = check_sites(path, layout) if layout else check(path, arguments.group)
     for line in report.lines:
         print(line)
     for remark in report.remarks:

@@ -15,8 +15,8 @@ def prints(pool: Pool) -> dict[str, Any]:
     found: dict[str, Any] = {"class_names": list(pool.class_names)}
     for name, said in SPLITS.items():
         split = getattr(pool, name)
-        found[f"{said}_images"] = _digest(split.images)
-        found[f"{said}_labels"] = _digest(split.labels)
+        found[f"{said}_images"] = digest_of(split.images)
+        found[f"{said}_labels"] = digest_of(split.labels)
     return found
 
 
@@ -29,11 +29,12 @@ def site_prints(pool: SitePool) -> dict[str, Any]:
 
 
 def _of_cases(cases: list[Case]) -> str:
-    parts = [(c.name, _digest(c.image), _digest(c.mask), c.spacing) for c in cases]
+    parts = [(c.name, digest_of(c.image), digest_of(c.mask), c.spacing) for c in cases]
     return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _digest(values: Any) -> str:
+def digest_of(values: Any) -> str:
+    """Sixteen digits for the type, the shape and the numbers of an array."""
     array = np.ascontiguousarray(np.asarray(values))
     digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
     digest.update(array.reshape(-1).view(np.uint8).data)
