@@ -211,6 +211,8 @@ def test_a_locked_folder_does_not_vanish(tmp_path):
         ("Normal", "normal"),
         ("sick", "sick "),
         ("ok", "ok\u200b"),
+        ("covid", "c\u043evid"),
+        ("AP", "\u0391\u03a1"),
     ],
 )
 def test_class_folders_that_look_alike_are_refused(tmp_path, one, other):

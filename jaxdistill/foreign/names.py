@@ -4,6 +4,14 @@ import os
 import unicodedata
 from collections.abc import Iterable
 
+# Letters of other scripts that look as Latin ones do, in the order of those: of the
+# confusables of Unicode (UTS 39) what keyboards have.
+LATIN = "ABEKMHOPCTYXIJSaeopcyxijsABEZHIKMNOPTYXov"
+TWINS = str.maketrans(
+    "АВЕКМНОРСТУХІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧον",
+    LATIN,
+)
+
 
 def shown(name: str | os.PathLike) -> str:
     """A name as text that any terminal and file takes; odd bytes as `\\xe9`."""
@@ -34,7 +42,7 @@ def is_text(name: str) -> bool:
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Names that differ, and yet look equal: by case, spaces or kind of accents."""
+    """Names that differ, and yet look equal: by case, script, spaces or accents."""
     found: dict[str, list[str]] = {}
     for name in sorted(set(names)):
         found.setdefault(_seen(name), []).append(name)
@@ -42,9 +50,8 @@ def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def _seen(name: str) -> str:
-    """What a reader sees of a name: no case, no width, nothing invisible."""
-    plain = unicodedata.normalize(
-        "NFKC", unicodedata.normalize("NFKC", name).casefold()
-    )
+    """What a reader sees of a name: no case, no script or width, nothing invisible."""
+    latin = unicodedata.normalize("NFKC", name).translate(TWINS)
+    plain = unicodedata.normalize("NFKC", latin.casefold())
     visible = "".join(c for c in plain if unicodedata.category(c) != "Cf")
     return " ".join(visible.split())
