@@ -1,6 +1,7 @@
 """Folders that people have: read rightly by a run, and told alike by `data check`."""
 
 import os
+import signal
 import warnings
 import zipfile
 from pathlib import Path
@@ -223,6 +224,18 @@ def test_class_folders_that_look_alike_are_refused(tmp_path, one, other):
     assert "look alike but are not one" in told
     assert ascii(one) in told
     assert ascii(other) in told
+
+
+def test_a_pattern_that_finds_no_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxdistill.foreign.patterns.PATIENCE", 0.1)
+    top, kinds = tmp_path / "films", ("benign", "malignant")
+    put(top, *(f"{kind}/{kind}{n}.png" for kind in kinds for n in range(9)))
+    pattern = r"^(?:a+)+$|^\w{1,12}[.]png$"
+    assert isinstance(both(top, group=pattern)[0], dict)
+    put(top, f"benign/{'a' * 60}.png")
+    assert "finds no end in 'aaa" in both(top, group=pattern)[0]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
 
 def test_one_patient_in_two_spellings(tmp_path):

@@ -12,6 +12,7 @@ from jaxdistill.data.splits import carve
 from jaxdistill.data.tree import Tree
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.foreign.names import is_text, look_alikes, shown
+from jaxdistill.foreign.patterns import search
 from jaxdistill.ranges import words_of
 
 SPLIT_FOLDERS = {
@@ -129,7 +130,13 @@ def group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
     if pattern is None:
         key, mark, _ = PurePosixPath(below).name.partition("__")
         return key if mark and key else whole
-    match = pattern.search(below)
+    try:
+        match = search(pattern, below)
+    except TimeoutError as error:
+        raise InputError(
+            f"data.group={pattern.pattern!r} finds no end in {shown(below)!r}: write "
+            "it without a repetition inside a repetition, as in (a+)+"
+        ) from error
     found = match[min(pattern.groups, 1)] if match else None
     if found is None:
         raise InputError(
