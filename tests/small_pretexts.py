@@ -134,6 +134,7 @@ def trained(
     regime: Regime = REGIME,
     trunk: Backbone | None = None,
     state: State | None = None,
+    engine: str = "shard_map",
 ):
     """`(state, metrics)` after every call, from a state or the start."""
     order, made = course(name), pretext(name, trunk)
@@ -147,5 +148,6 @@ def trained(
         jax.random.key(1),
         plan=plan,
         mesh=make_mesh(devices),
+        engine=engine,
     )
     return [jax.tree.map(np.asarray, (state, told)) for _, state, told in steps]

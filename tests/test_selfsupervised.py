@@ -46,10 +46,14 @@ def alone(name):
     return trained(name, Plan(0, STEPS), regime=STEEP)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_four_devices_learn_what_one_does(name):
+ENGINES = [*((name, 4, "shard_map") for name in EVERY), ("evolve", 2, "pmap")]
+
+
+@pytest.mark.parametrize(("name", "devices", "engine"), ENGINES)
+def test_many_devices_learn_what_one_does(name, devices, engine):
     """Centre, batch statistics and relations are of all, random draws by the film."""
-    parted = trained(name, Plan(0, STEPS), devices=4, regime=STEEP)
+    plan = Plan(0, STEPS)
+    parted = trained(name, plan, devices=devices, regime=STEEP, engine=engine)
     for (state, told), (want, wanted) in zip(parted, alone(name), strict=True):
         assert_close(told, wanted, rtol=1e-3, atol=1e-5)
         assert_close(state.memory, want.memory, rtol=1e-4, atol=1e-6)
