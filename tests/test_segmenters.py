@@ -63,6 +63,25 @@ def test_networks_have_the_published_number_of_parameters(name, settings, count)
     assert parameters(build_segmenter(name, 1, 2, **settings)) == count
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["unet", "unet_plus_plus", "deeplab_v3_plus"])
+def test_teachers_of_the_published_size_take_a_step(name):
+    network = build_segmenter(name, 1, 2)
+    params = network.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
+
+    @jax.jit
+    def stepped(params):
+        loss = lambda p: jnp.square(network.apply(p, images) - 1).mean()  # noqa: E731
+        value, slopes = jax.value_and_grad(loss)(params)
+        moved = jax.tree.map(lambda p, s: p - 1e-3 * s, params, slopes)
+        return value, loss(moved)
+
+    assert parameters(params) > 20e6
+    before, after = stepped(params)
+    assert after < before
+
+
 @pytest.mark.parametrize(
     ("name", "part", "built", "used"),
     [
