@@ -4,7 +4,8 @@
 
 Summaries, tables and figures of a run, a comparison, a study or a prediction, and the
 report of a parcel that lies in a run's folder. Folders of the machine it ran on are
-left out: they change no result.
+left out, as they change no result; so are scores by case, which are large, and the
+checksum of what is then no longer whole.
 """
 
 import json
@@ -35,6 +36,7 @@ KEPT = {
     "figures/robustness.png": "_robustness.png",
     "figures/labels.png": ".png",
 }
+LEFT_OUT = ("scores", "sha256")
 PATHS = ("workdir", "study")
 FOLDERS = (("experts", "folder"), ("data", "root"), ("data", "path"))
 
@@ -49,6 +51,8 @@ def main(workdir: Path, name: str) -> None:
         kept = RESULTS / f"{name}{KEPT[file]}"
         if kept.suffix == ".json":
             told = json.loads((workdir / file).read_text())
+            if file == "summary.json":
+                told = {key: v for key, v in told.items() if key not in LEFT_OUT}
             _leave_out_folders(told)
             text = json.dumps(told, indent=1, ensure_ascii=False)
             kept.write_text(text + "\n")

@@ -17,7 +17,6 @@ from jaxdistill.foreign.names import shown
 from jaxdistill.types import IGNORED, Case, SitePool
 
 LAYOUTS = ("site_folders", "prostate", "nnunet")
-FEW = 3  # cases of a site, of which one is kept to validate with
 
 
 def check_sites(path: str | os.PathLike, layout: str) -> Report:
@@ -48,12 +47,8 @@ def _range(found: list[tuple]) -> str:
 
 
 def _remarks(pool: SitePool) -> Iterator[str]:
-    counted = collections.Counter(case.site for case in pool.cases)
-    if len(counted) == 1:
+    if len(pool.sites) == 1:
         yield "there is one site, so that none can be left out as unseen"
-    for site, count in counted.items():
-        if count < FEW and len(counted) > 1:
-            yield f"{shown(site)} has {count} of at least {FEW} cases to learn from"
     same = collections.defaultdict(list)
     for case in pool.cases:
         same[digest_of(case.image)].append(case.name)

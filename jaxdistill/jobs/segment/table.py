@@ -23,13 +23,13 @@ from jaxdistill.run.rows import Row, gain, gain_text, spread
 
 METRICS = (*SCORED, "missed")
 SHOWN = ("dice", "hd95", "assd", "nsd")
+# By key: what a column of costs is called, and how its numbers are written.
 COSTS = {
-    "parameters": "parameters",
-    "bytes": "bytes",
-    "flops_per_slice": "FLOPs/slice",
-    "seconds_per_slice": "s/slice",
+    "parameters": ("parameters", "{:,}".format),
+    "bytes": ("bytes", human_bytes),
+    "flops_per_slice": ("FLOPs/slice", human_count),
+    "seconds_per_slice": ("s/slice", human_seconds),
 }
-WRITTEN = ("{:,}".format, human_bytes, human_count, human_seconds)
 MEAN = "mean"
 Scores = Mapping[tuple[str, str, int], Mapping[str, float]]  # by name, site, seed
 
@@ -63,13 +63,13 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
     """Means over the sites with costs, then Dice by site, then what failed."""
     sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))
     head = ["trained", "Dice", "HD95", "ASSD", "NSD", "gain in Dice (standard error)"]
-    cells = [[*head, *COSTS.values()]]
+    cells = [[*head, *(title for title, _ in COSTS.values())]]
     for row in rows:
         if row["site"] == MEAN:
             told = [score_text(row[metric]) for metric in SHOWN]
             costs = [
                 written(row[key]) if row.get(key) is not None else "–"
-                for key, written in zip(COSTS, WRITTEN, strict=True)
+                for key, (_, written) in COSTS.items()
             ]
             cells.append([row["trained"], *told, gain_text(row["gain"]), *costs])
     by_site = [["Dice on the site left out", *sites]]
