@@ -82,6 +82,7 @@ def begun(tmp_path, monkeypatch):
 
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     tiny.write_images(tmp_path / "films")
+    tiny.write_sites(tmp_path / "scans")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(distilling, "run", begin(lambda config: None))
     monkeypatch.setattr(comparing, "run", begin(plan))

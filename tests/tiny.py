@@ -66,6 +66,21 @@ def write_images(folder: Path) -> Path:
     return folder
 
 
+def write_sites(folder: Path) -> Path:
+    """Pictures with masks in the folders of two sites: a bright square is the organ."""
+    rng = np.random.default_rng(1)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:12, 4:12] = 255
+    for site in ("north", "south"):
+        for kind in ("images", "masks"):
+            (folder / site / kind).mkdir(parents=True)
+        for i in range(2):
+            pixels = (mask // 2 + rng.integers(0, 60, mask.shape)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / site / "images" / f"{i}.png")
+            Image.fromarray(mask).save(folder / site / "masks" / f"{i}.png")
+    return folder
+
+
 @functools.cache
 def root() -> Path:
     """A data root with the images in `tiny`; it goes when the process ends."""
