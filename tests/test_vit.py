@@ -2,7 +2,9 @@
 
 import functools
 import itertools
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,10 @@ from jaxdistill.networks.backbones import BACKBONES, build_backbone, resnet, wit
 from jaxdistill.networks.heads import class_head
 from jaxdistill.networks.positions import bicubic, fixed_positions, resize_positions
 from jaxdistill.networks.transformer import (
+    Encoder,
     attention_weights,
     depth_gates,
+    encode_blocks,
     fused_attention,
     fused_is_fast,
 )
@@ -398,3 +402,42 @@ def test_images_that_do_not_suit_are_refused_in_one_sentence(name, shape, words)
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_blocks_in_a_loop_are_blocks_in_a_row():
+    backbone = vit((8, 8, 1), patch=4, width=8, depth=4, heads=2)
+    params = backbone.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (3, 5, 8))
+    gates = jax.random.uniform(jax.random.key(2), (3, 4, 2))
+    block = Encoder(heads=2, parent=None)
+
+    def in_a_row(params, x):
+        for i in range(4):
+            given = {"params": params[f"Encoder_{i}"]}
+            x, weights = block.apply(given, x, gates[:, i])
+        return x, weights
+
+    class Blocks(nn.Module):
+        depth: int = 4
+        heads: int = 2
+        dtype: Any = None
+
+        @nn.compact
+        def __call__(self, x):
+            return encode_blocks(self, x, gates)
+
+    def looped(params, x):
+        return Blocks().apply({"params": params}, x)
+
+    def loss(blocks, params, x):
+        x, weights = blocks(params, x)
+        return jnp.sum(x**3) + jnp.sum(weights**2)
+
+    with jax.enable_x64(True):
+        held = {name: params[name] for name in params if name.startswith("Encoder")}
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (held, x))
+        found, wanted = (
+            jax.grad(functools.partial(loss, blocks), (0, 1))(*wide)
+            for blocks in (looped, in_a_row)
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-10), found, wanted)

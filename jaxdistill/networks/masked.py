@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxdistill.errors import InputError
 from jaxdistill.networks.layers import Dense, LayerNorm, truncated_normal
 from jaxdistill.networks.positions import Grid, fixed_positions
-from jaxdistill.networks.transformer import STD, Encoder
+from jaxdistill.networks.transformer import STD, encode_blocks
 from jaxdistill.networks.vit import patches
 from jaxdistill.ranges import OneOf, Range, Width
 from jaxdistill.settings import Small, declared
@@ -39,8 +39,7 @@ class MaskedDecoder(nn.Module):
         y = jnp.broadcast_to(mask, (n, grid[0] * grid[1], self.width))
         y = y.at[rows, kept].set(x[:, 1:].astype(y.dtype))
         x = jnp.concatenate([x[:, :1].astype(y.dtype), y], axis=1) + places
-        for _ in range(self.depth):
-            x, _ = Encoder(self.heads, self.dtype)(x)
+        x, _ = encode_blocks(self, x)
         return Dense(self.pixels, STD, dtype=self.dtype)(LayerNorm()(x[:, 1:]))
 
 

@@ -17,7 +17,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.networks.layers import Dense, LayerNorm, truncated_normal
 from jaxdistill.networks.linen import Classifier, ImageShape, check, from_linen, spell
 from jaxdistill.networks.positions import Grid, fixed_positions, resize_positions
-from jaxdistill.networks.transformer import STD, Encoder, depth_gates
+from jaxdistill.networks.transformer import STD, depth_gates, encode_blocks
 from jaxdistill.ranges import OneOf, Pixels, Range, Width
 from jaxdistill.settings import Small, declared
 from jaxdistill.types import Backbone, Network
@@ -59,9 +59,7 @@ class ViT(nn.Module):
             x = jnp.take_along_axis(x, kept[..., None], axis=1)
         token = jnp.broadcast_to(token + places[:, :1], (len(x), 1, self.width))
         x = jnp.concatenate([token, x], axis=1)
-        for block in range(self.depth):
-            gate = None if gates is None else gates[:, block]
-            x, weights = Encoder(self.heads, self.dtype)(x, gate)
+        x, weights = encode_blocks(self, x, gates)
         norm = LayerNorm()
         tokens = norm(x)
         if self.pool == "token":
