@@ -80,6 +80,8 @@ bench: $(VENV)/.peer
 	  --json=benchmarks/results/convolutions_cpu.json
 	$(BIN)/python benchmarks/paired_augmentation.py \
 	  --json=benchmarks/results/paired_augmentation_cpu.json
+	$(BIN)/python benchmarks/augmentation_dice.py \
+	  --json=benchmarks/results/augmentation_dice_cpu.json
 	$(BIN)/python benchmarks/surface_distance.py \
 	  --json=benchmarks/results/surface_distance_cpu.json
 	$(BIN)/python benchmarks/segmentation_step.py \

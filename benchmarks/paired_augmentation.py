@@ -87,9 +87,9 @@ def monai_side(policy: Paired, side: int):
     )
 
 
-def scipy_side(policy: Paired, side: int):
+def scipy_side(policy: Paired, side: int, rng=None):
     """The same operations in NumPy and SciPy, geometry in one interpolation."""
-    p, rng = policy, np.random.default_rng(0)
+    p, rng = policy, rng or np.random.default_rng(0)
     place = np.mgrid[:side, :side].astype(np.float32)
     centred = place - (side - 1) / 2
     unit = centred / centred.max()

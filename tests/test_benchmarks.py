@@ -70,7 +70,9 @@ def test_scores_of_surfaces_are_those_of_the_peer(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["paired_augmentation", "backbones"])
+@pytest.mark.parametrize(
+    "name", ["paired_augmentation", "augmentation_dice", "backbones"]
+)
 def test_benchmarks_without_an_equal_run(name, tmp_path):
     rows = smoke(name, tmp_path)
     assert rows
