@@ -11,9 +11,10 @@ from jaxdistill.cli.main import main
 from jaxdistill.data.film_phantom import phantom
 from jaxdistill.data.folds import divide
 from jaxdistill.errors import InputError
+from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.training import FILE, Room
 from jaxdistill.jobs.selftrain import job
-from jaxdistill.jobs.selftrain.lessons import School, films_of, stage_lesson
+from jaxdistill.jobs.selftrain.lessons import School, stage_lesson
 from jaxdistill.jobs.selftrain.plan import plan
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.run.weights_file import read_weights
@@ -215,11 +216,8 @@ def of_folder(folder):
 
 
 def test_films_of_another_folder_fill_the_folds(films):
-    from jaxdistill.jobs.settings.build_backbones import build_films
-    from jaxdistill.jobs.settings.build_selftraining import (
-        build_folds,
-        build_unlabelled,
-    )
+    from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+    from jaxdistill.jobs.settings.build_selftraining import build_folds
 
     told = of_folder(films)
     pool = build_films(told)
@@ -230,7 +228,9 @@ def test_films_of_another_folder_fill_the_folds(films):
     assert found.tolist() == [pool.train.size + i for i in range(9)]
     every = films_of(pool, further)
     assert (np.asarray(every.labels)[found] == -1).all()
-    np.testing.assert_array_equal(np.asarray(every.images)[found], further.images)
+    np.testing.assert_array_equal(
+        np.asarray(every.images)[found], further.read(np.arange(9))
+    )
 
 
 @pytest.mark.parametrize("kind", ["patient", "film"])

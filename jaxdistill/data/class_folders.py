@@ -3,8 +3,9 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -31,6 +32,8 @@ from jaxdistill.foreign.names import shown
 from jaxdistill.ranges import Filled, Seed
 from jaxdistill.settings import declared
 from jaxdistill.types import Pool
+
+T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
@@ -118,28 +121,41 @@ def _listed(
     return tree, items, assign(items, fractions, seed)
 
 
+def decode(tree: Tree, item: Item, size: int, channels: int) -> Decoded:
+    """One image; `InputError` for a broken one."""
+    data = tree.read(item.file)
+    pixels = fit_image(read_image(data, tree.name(item.file)), size, channels)
+    return Decoded(pixels, hashlib.blake2b(data, digest_size=16).digest())
+
+
 def decode_all(
     tree: Tree, items: list[Item], size: int, channels: int
 ) -> list[Decoded]:
-    """All images, in order; Pillow and the codecs release the interpreter's lock."""
+    """All images, in order; `InputError` for broken ones."""
+    return of_all(tree, items, lambda item: decode(tree, item, size, channels))
 
-    def decode(item: Item) -> Decoded | InputError:
+
+def of_all(tree: Tree, items: list[Item], make: Callable[[Item], T]) -> list[T]:
+    """What is made of all files, in order, several at a time.
+
+    Pillow and the codecs release the interpreter's lock. Raises `InputError` for broken
+    files, after all were tried.
+    """
+
+    def tried(item: Item) -> T | InputError:
         try:
-            data = tree.read(item.file)
-            pixels = fit_image(read_image(data, tree.name(item.file)), size, channels)
+            return make(item)
         except InputError as error:
             return error
-        return Decoded(pixels, hashlib.blake2b(data, digest_size=16).digest())
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        results = workers.map(decode, items)
-        bar = tqdm(results, f"reading {tree.title}", len(items), disable=None)
-        decoded = list(bar)
-    broken = [one for one in decoded if isinstance(one, InputError)]
+        results = workers.map(tried, items)
+        found = list(tqdm(results, f"reading {tree.title}", len(items), disable=None))
+    broken = [one for one in found if isinstance(one, InputError)]
     if broken:
         more = len(broken) - 1
         rest = (
             f"; {more} more are broken, see 'jaxdistill data check {shown(tree.path)}'"
         )
         raise InputError(f"{broken[0]}{rest if more else ''}")
-    return [one for one in decoded if isinstance(one, Decoded)]
+    return [one for one in found if not isinstance(one, InputError)]

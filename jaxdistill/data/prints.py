@@ -5,18 +5,25 @@ from typing import Any
 
 import numpy as np
 
+from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.types import Case, Pool, SitePool
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
-def prints(pool: Pool) -> dict[str, Any]:
-    """Class names, and sixteen digits for the images and labels of every split."""
+def prints(pool: Pool, further: Unlabelled | None = None) -> dict[str, Any]:
+    """Class names, and sixteen digits for the images and labels of every split.
+
+    Films beside those of the pool have some, too, whatever their order.
+    """
     found: dict[str, Any] = {"class_names": list(pool.class_names)}
     for name, said in SPLITS.items():
         split = getattr(pool, name)
         found[f"{said}_images"] = digest_of(split.images)
         found[f"{said}_labels"] = digest_of(split.labels)
+    if further is not None:
+        whole = b"".join(sorted(further.prints))
+        found["films_without_labels"] = hashlib.sha256(whole).hexdigest()[:16]
     return found
 
 

@@ -2,25 +2,30 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
-from jaxdistill.data.class_folders import decode_all
+from jaxdistill.data.class_folders import decode, of_all
 from jaxdistill.data.class_layout import Item, compile_group, group_of
 from jaxdistill.data.pool import SPLITS, located
 from jaxdistill.data.tree import open_tree
 from jaxdistill.errors import InputError
 from jaxdistill.types import Pool
 
+Rows = Int[np.ndarray, " n"]
+Read = Callable[[Rows], UInt8[np.ndarray, "n h w c"]]
+
 
 class Unlabelled(NamedTuple):
-    """Films on the host, and their patients by name."""
+    """Films on the host or in their files, and their patients by name."""
 
-    images: UInt8[np.ndarray, "n h w c"]
+    read: Read
     groups: tuple[str, ...]
+    prints: frozenset[bytes]  # of the pixels of every film
+    streamed: bool = False
 
 
 def read_unlabelled(
@@ -29,10 +34,12 @@ def read_unlabelled(
     *,
     root: str | os.PathLike = "",
     group: str = "",
+    stream: bool = False,
 ) -> Unlabelled:
     """All films of a folder or zip, whatever its folders, at the size of a pool's.
 
-    `group` finds the patient in a path, as in `class_folders.folder`. Raises
+    `group` finds the patient in a path, as in `class_folders.folder`. With `stream` the
+    films are looked at once, and read again when they are asked for. Raises
     `InputError` for a folder without a film, and for broken ones.
     """
     tree = open_tree(located(path, root), "films")
@@ -47,8 +54,17 @@ def read_unlabelled(
             "of films without labels"
         )
     size, _, channels = like.image_shape
-    images = np.stack([one.pixels for one in decode_all(tree, items, size, channels)])
-    return Unlabelled(images, tuple(item.group for item in items))
+    groups = tuple(item.group for item in items)
+
+    def pixels(item: Item) -> UInt8[np.ndarray, "h w c"]:
+        return decode(tree, item, size, channels).pixels
+
+    if stream:
+        prints = of_all(tree, items, lambda item: _print(pixels(item)))
+        read = lambda rows: np.stack([pixels(items[row]) for row in rows])  # noqa: E731
+        return Unlabelled(read, groups, frozenset(prints), streamed=True)
+    images = np.stack(of_all(tree, items, pixels))
+    return Unlabelled(images.__getitem__, groups, frozenset(map(_print, images)))
 
 
 def require_apart(found: Unlabelled, pool: Pool, known: Mapping[str, str]) -> None:
@@ -64,10 +80,9 @@ def require_apart(found: Unlabelled, pool: Pool, known: Mapping[str, str]) -> No
             f"data, such as {shared[0]!r} of {known[shared[0]]}: remove their films "
             "from the folder, or scores would flatter"
         )
-    mine = {_print(image) for image in found.images}
     for split in SPLITS:
         theirs = np.asarray(getattr(pool, split).images)
-        again = sum(_print(image) in mine for image in theirs)
+        again = sum(_print(image) in found.prints for image in theirs)
         if again:
             raise InputError(
                 f"films.unlabelled holds {again} films of the {split} split, pixel by "

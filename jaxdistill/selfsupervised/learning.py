@@ -22,6 +22,10 @@ class Films(NamedTuple):
     images: Array  # uint8
     labels: Int[Array, " n"]
 
+    def batch(self, fed: Fed) -> Batch:
+        """The films of a step."""
+        return Batch(self.images[fed.films], self.labels[fed.films], fed.numbers)
+
 
 class State(NamedTuple):
     """A network in training after `step` steps, and the one that follows it."""
@@ -36,6 +40,7 @@ class State(NamedTuple):
 def learn(pretext: Pretext, regime: Regime, course: Course) -> Learner:
     """The `Learner` of a pretext on a course, whose resident data are `Films`.
 
+    A feed that reads films brings each step its `Batch`, and nothing is resident.
     Raises `InputError` for a course with fewer films than a batch.
     """
     course.require()
@@ -44,10 +49,9 @@ def learn(pretext: Pretext, regime: Regime, course: Course) -> Learner:
     def init(key: PRNGKey) -> State:
         return begin(pretext, regime, course, pretext.init(key))
 
-    def update(state: State, films: Films, fed: Fed, key: PRNGKey, axis):
+    def update(state: State, films: Any, fed: Fed | Batch, key: PRNGKey, axis):
         now = course.now(state.step)
-        at = fed.films
-        batch = Batch(films.images[at], films.labels[at], fed.numbers)
+        batch = fed if isinstance(fed, Batch) else films.batch(fed)
         target = state.target if pretext.follows else state.params
         drawn = jax.random.fold_in(key, state.step)
 

@@ -28,10 +28,11 @@ from jaxdistill.jobs.labels import table as tables
 from jaxdistill.jobs.labels.cells import Bench
 from jaxdistill.jobs.labels.plan import TUNED, Plan, plan
 from jaxdistill.jobs.labels.tuning import pretrained
+from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.apart import require_outside
-from jaxdistill.jobs.settings.build_backbones import build_films
+from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
 from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
@@ -77,7 +78,7 @@ def pretrain(config: Config, workdir: Path, say: Callable = print) -> Path:
         write_weights(file, trunk, facts_of(config, room.pool))
         summary = {
             "pretext": config["pretext"],
-            "films": room.pool.train.size,
+            "films": len(films_of(room.pool, room.further).labels),
             "parameters": parameters(trunk),
             "lesson": str(taught.file.relative_to(workdir)),
         }
@@ -122,14 +123,15 @@ def _opened(
     split_cpu(config["devices"]["cpu"])
     require_outside(config, workdir)
     pool = build_films(config)
+    further = build_unlabelled(config, pool)
     build.build_pretraining(config, pool, config["pretext"])
-    record, inputs = record_of(config), prints(pool)
+    record, inputs = record_of(config), prints(pool, further)
     was = usual(config)
     with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
-        yield home, Room(workdir, pool, mesh, say)
+        yield home, Room(workdir, pool, mesh, say, further)
 
 
 def record_of(config: Config) -> dict[str, Any]:

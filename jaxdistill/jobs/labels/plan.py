@@ -88,6 +88,8 @@ def digest_of(config: Config, cell: Cell) -> str:
 def digest_of_pretraining(config: Config, name: str) -> str:
     """Of all that decides a backbone that a pretext trains."""
     told = {key: config[key] for key in TRAINING}
+    if named := config["films"]["unlabelled"]:
+        told["unlabelled"] = named
     return digest([name, told, config[name], config["labels"]["seed"]])
 
 

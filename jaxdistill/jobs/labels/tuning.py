@@ -16,6 +16,7 @@ from jaxdistill.engine.mesh import make_mesh, map_update
 from jaxdistill.engine.sampling import random_subset
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.labels.plan import Cell, digest_of_pretraining
+from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
     Lesson,
@@ -36,13 +37,14 @@ Config = Mapping[str, Any]
 
 
 def pretrained(room: Room, config: Config, name: str) -> Taught:
-    """The backbone that a pretext trains on all training films, without labels."""
-    seed, films = config["labels"]["seed"], room.pool.train
+    """The backbone that a pretext trains on all training films, and on further ones."""
+    seed, films = config["labels"]["seed"], films_of(room.pool, room.further)
+    count = len(films.labels)
     pretext = build.build_pretraining(config, room.pool, name)
     regime = build.build_regime(config, name)
-    course = Course(films.size, regime.batch, regime.epochs, seed)
+    course = Course(count, regime.batch, regime.epochs, seed)
     key = jax.random.key(seed)
-    hidden = Films(films.images, jnp.full(films.size, UNKNOWN))
+    hidden = films._replace(labels=np.full(count, UNKNOWN, np.int32))  # type: ignore
     told = f"{name}_seed{seed}_{digest_of_pretraining(config, name)}"
 
     def start() -> State:

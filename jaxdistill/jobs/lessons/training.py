@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.errors import Diverged
+from jaxdistill.jobs.lessons.films import Shelf, supply
 from jaxdistill.jobs.lessons.watch import collapse
 from jaxdistill.run.kept import usable
 from jaxdistill.run.limits import Limit
@@ -38,6 +40,7 @@ class Room(NamedTuple):
     pool: Pool
     mesh: Mesh
     say: Callable
+    further: Unlabelled | None = None  # films beside those of the pool
 
 
 class Lesson(NamedTuple):
@@ -47,7 +50,7 @@ class Lesson(NamedTuple):
     pretext: Pretext
     regime: Regime
     course: Course
-    films: Films
+    films: Films | Shelf
     key: jax.Array
     begin: Callable[[], State]
 
@@ -73,7 +76,8 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
         events = (collapse(config["log_every"], room.say, lesson.name),)
         loop = _loop(room, config, lesson, folder)
         folder.mkdir(parents=True, exist_ok=True)
-        state, _ = train(loop, learner, lesson.films, lesson.course.feed, events)
+        resident, feed = supply(lesson.films, lesson.course)
+        state, _ = train(loop, learner, resident, feed, events)
         _require_finite(lesson.name, state.params)
         both = {"student": state.params, "teacher": state.target}
         write_weights(file, jax.device_get(both), facts)

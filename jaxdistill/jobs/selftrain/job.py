@@ -21,6 +21,7 @@ from jaxdistill.data.pool import counts
 from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
+from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.judging import Record, compare, judge
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure, pictures
@@ -29,17 +30,19 @@ from jaxdistill.jobs.selftrain.lessons import (
     School,
     ceiling,
     check,
-    films_of,
     stage,
     supervised,
 )
 from jaxdistill.jobs.selftrain.plan import CEILING, MAIN, SUPERVISED, Plan, Way, plan
 from jaxdistill.jobs.settings.apart import require_outside
-from jaxdistill.jobs.settings.build_backbones import build_backbones, build_films
+from jaxdistill.jobs.settings.build_backbones import (
+    build_backbones,
+    build_films,
+    build_unlabelled,
+)
 from jaxdistill.jobs.settings.build_selftraining import (
     build_folds,
     build_stage,
-    build_unlabelled,
 )
 from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.networks.counts import parameters
@@ -70,13 +73,13 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     for way in wanted.ways:
         build_stage(way.config, pool)  # refuses what does not fit together
     check(folds, wanted)
-    record, inputs = record_of(config), prints(pool)
+    record, inputs = record_of(config), prints(pool, further)
     was = usual(config)
     with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
-        room = Room(workdir, pool, mesh, say)
+        room = Room(workdir, pool, mesh, say, further)
         school = School(room, folds, films_of(pool, further))
         bench: Bench = {}
         models: Models = {}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data.folds import Folds
-from jaxdistill.data.unlabelled import Unlabelled
+from jaxdistill.jobs.lessons.films import Shelf, chosen
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
     Config,
@@ -30,7 +30,6 @@ from jaxdistill.jobs.settings.build_backbones import build_backbones
 from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.learning import Films, State, begin
 from jaxdistill.selfsupervised.pretext import UNKNOWN
-from jaxdistill.types import Pool
 
 
 class School(NamedTuple):
@@ -38,16 +37,7 @@ class School(NamedTuple):
 
     room: Room
     folds: Folds
-    films: Films
-
-
-def films_of(pool: Pool, further: Unlabelled | None) -> Films:
-    """The training films, and behind them those that have no label at all."""
-    if further is None:
-        return Films(pool.train.images, pool.train.labels)
-    unknown = jnp.full(len(further.groups), UNKNOWN, pool.train.labels.dtype)
-    images = jnp.concatenate([pool.train.images, jnp.asarray(further.images)])
-    return Films(images, jnp.concatenate([pool.train.labels, unknown]))
+    films: Films | Shelf
 
 
 def check(folds: Folds, wanted: Plan) -> None:
@@ -90,9 +80,9 @@ def stage_lesson(
         regime = regime._replace(momentum=1.0)
     free = np.concatenate(folds.unlabelled[:number])
     rows = np.concatenate([free, folds.labelled])
-    labels = np.array(school.films.labels)[rows]
+    labels = np.asarray(school.films.labels)[rows]
     labels[: len(free)] = UNKNOWN  # nothing can learn from what is not there
-    films = Films(school.films.images[rows], jnp.asarray(labels))
+    films = chosen(school.films, rows, labels)
     course = course_of(folds, way.config, seed, number)
     key = jax.random.fold_in(jax.random.key(seed), number)
 

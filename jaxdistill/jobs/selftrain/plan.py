@@ -93,6 +93,7 @@ def digest_of_first(config: Config) -> str:
 
 def _decisive(config: Config, keys: tuple[str, ...]) -> dict[str, Any]:
     kept = {key: config[key] for key in keys}
+    kept["films"] = {k: v for k, v in config["films"].items() if k != "stream"}
     kept["steps_per_call"] = config["steps_per_call"]
     if (start := expanded(config["start"])).is_file():
         kept["start"] = of_file(start)  # other weights are another training

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdistill.data.class_folders import patients
 from jaxdistill.data.sources import load
+from jaxdistill.data.unlabelled import Unlabelled, read_unlabelled, require_apart
 from jaxdistill.errors import InputError
 from jaxdistill.networks.backbones import build_backbone, with_head
 from jaxdistill.networks.heads import class_head
@@ -44,6 +46,21 @@ def build_films(config: Config) -> Pool:
             "it out"
         )
     return pool
+
+
+def build_unlabelled(config: Config, pool: Pool) -> Unlabelled | None:
+    """The films of `films.unlabelled`; `InputError` for patients of the pool."""
+    if not config["films"]["unlabelled"]:
+        return None
+    data = dict(config["data"])
+    places = {key: data[key] for key in ("root", "group") if key in data}
+    told = config["films"]
+    found = read_unlabelled(told["unlabelled"], pool, stream=told["stream"], **places)
+    known = {}
+    if data.pop("name") == "folder":
+        known = patients(**data)
+    require_apart(found, pool, known)
+    return found
 
 
 def build_backbones(config: Config, pool: Pool) -> Built:

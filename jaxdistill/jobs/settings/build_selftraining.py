@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdistill.data.class_folders import patients
 from jaxdistill.data.folds import Folds, divide
-from jaxdistill.data.unlabelled import Unlabelled, read_unlabelled, require_apart
+from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
+from jaxdistill.jobs.settings.records import Further
 from jaxdistill.jobs.settings.selftraining import Stage
 from jaxdistill.networks.heads import dino_head
 from jaxdistill.selfsupervised.descent import Regime
@@ -18,23 +18,9 @@ from jaxdistill.types import Pool
 Config = Mapping[str, Any]
 
 
-def build_unlabelled(config: Config, pool: Pool) -> Unlabelled | None:
-    """The films of `films.unlabelled`; `InputError` for patients of the pool."""
-    if not config["films"]["unlabelled"]:
-        return None
-    data = dict(config["data"])
-    places = {key: data[key] for key in ("root", "group") if key in data}
-    found = read_unlabelled(config["films"]["unlabelled"], pool, **places)
-    known = {}
-    if data.pop("name") == "folder":
-        known = patients(**data)
-    require_apart(found, pool, known)
-    return found
-
-
 def build_folds(config: Config, pool: Pool, further: Unlabelled | None) -> Folds:
     """Who of all films has a label, and the folds of the others."""
-    told = {key: one for key, one in config["films"].items() if key != "unlabelled"}
+    told = {k: v for k, v in config["films"].items() if k not in Further._fields}
     return divide(pool, further.groups if further else (), **told)
 
 

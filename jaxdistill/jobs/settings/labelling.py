@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Annotated, NamedTuple
 
 from jaxdistill.data.sources import SOURCES
-from jaxdistill.jobs.settings.records import Devices, Pace
+from jaxdistill.jobs.settings.records import Devices, Further, Pace
 from jaxdistill.networks import NETWORKS
 from jaxdistill.networks.backbones import BACKBONES
 from jaxdistill.networks.heads import class_head
@@ -71,6 +71,7 @@ def root() -> Section:
     return {
         **settings_of(Labelling),
         "data": Chosen(SOURCES, "phantom"),
+        "films": settings_of(Further),
         "labels": settings_of(Labels),
         "backbone": Chosen(BACKBONES, "vit"),
         "classes": _but(settings_of(class_head), "outputs"),

@@ -179,6 +179,17 @@ class Study(NamedTuple):
     )
 
 
+class Further(NamedTuple):
+    """Films that come beside those of the data."""
+
+    unlabelled: Annotated[
+        str, "folder or zip of films without labels, of other patients; empty: none"
+    ] = ""
+    stream: Annotated[
+        bool, "read them step by step: for folders larger than memory", Free()
+    ] = False
+
+
 class Devices(NamedTuple):
     """How work is mapped, which changes no result."""
 

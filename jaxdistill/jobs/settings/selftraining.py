@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple
 
 from jaxdistill.data.folds import divide
 from jaxdistill.data.sources import SOURCES
-from jaxdistill.jobs.settings.records import Devices, Pace
+from jaxdistill.jobs.settings.records import Devices, Further, Pace
 from jaxdistill.networks.backbones import BACKBONES
 from jaxdistill.networks.heads import class_head, dino_head
 from jaxdistill.ranges import CountOrZero, Each, Listed, OneOf, Range, Weight
@@ -55,14 +55,6 @@ class Protocol(NamedTuple):
         CountOrZero, "epochs on all labels of all folds, beside; 0: none", Small(1)
     ] = 30
     variants: Annotated[dict, "more ways by name, and what each changes"] = {}  # noqa: RUF012
-
-
-class Further(NamedTuple):
-    """Films that come beside those of the data."""
-
-    unlabelled: Annotated[
-        str, "folder or zip of films without labels, of other patients; empty: none"
-    ] = ""
 
 
 class Stage(NamedTuple):
