@@ -69,11 +69,10 @@ def scipy_route(predicted, truth, spacing) -> dict[str, float]:
 
 def monai_route():
     """MONAI's metrics on the same masks, or None where it is not installed."""
-    try:
-        import torch
-        from monai import metrics
-    except ImportError:
+    if not installed():
         return None
+    import torch
+    from monai import metrics
 
     def score(predicted, truth, spacing):
         flat = len(truth) == 1
@@ -89,6 +88,16 @@ def monai_route():
         return {n: float(v[0, 0]) for n, v in zip(SCORES, values, strict=True)}
 
     return score
+
+
+def installed() -> dict[str, str]:
+    """The versions of MONAI and what it stands on; none where it is not there."""
+    try:
+        import monai
+        import torch
+    except ImportError:
+        return {}
+    return {"torch": torch.__version__, "monai": monai.__version__}
 
 
 def rows(smoke: bool):
@@ -135,4 +144,4 @@ def row(name: str, pairs, spacing, route, repeats: int) -> dict:
 
 if __name__ == "__main__":
     args = arguments(__doc__)
-    report("surface_distance", args, rows(args.smoke))
+    report("surface_distance", args, rows(args.smoke), **installed())
