@@ -85,14 +85,15 @@ class Listed(NamedTuple):
 
 
 class Each(NamedTuple):
-    """A list that is not empty, each item of which keeps a rule."""
+    """A list, each item of which keeps a rule; `empty` where none will do."""
 
     rule: Range
     kind: type = float
+    empty: bool = False
 
     def holds(self, value: tuple) -> bool:
         """Whether all items do."""
-        return bool(value) and all(
+        return bool(value or self.empty) and all(
             is_a(item, self.kind) and self.rule.holds(item) for item in value
         )
 

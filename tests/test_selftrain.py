@@ -14,7 +14,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.training import FILE, Room
 from jaxdistill.jobs.selftrain import job
-from jaxdistill.jobs.selftrain.lessons import School, stage_lesson
+from jaxdistill.jobs.selftrain.lessons import School, school_of, stage_lesson
 from jaxdistill.jobs.selftrain.plan import plan
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.run.weights_file import read_weights
@@ -76,6 +76,35 @@ def test_a_second_call_trains_nothing_and_an_ablation_that_is_added_itself_alone
     assert len(trained) == 2
     assert all("selftrain_only" in line for line in trained)
     assert [row for row in again if row["trained"] != "selftrain_only"] == rows
+
+
+def test_wrong_labels_are_learned_beside_and_gains_are_over_as_many_wrong(finished):
+    folder, rows = finished
+    said = []
+    again = job.run(config(protocol={"wrong": (0.25,)}), folder, said.append)
+    trained = [line for line in said if line.endswith("steps")]
+    assert len(trained) == 3  # labels alone, two stages
+    assert again[: len(rows)] == rows
+    begin, end = again[len(rows) :]
+    assert begin["trained"] == "supervised_wrong_0.25"
+    assert end["trained"] == "stage_2_wrong_0.25"
+    assert begin["gain"] is None
+    gained = end["auc"]["mean"] - begin["auc"]["mean"]
+    assert end["gain"]["mean"] == pytest.approx(gained)
+
+
+def test_of_the_kept_labels_alone_a_share_is_wrong():
+    told = resolve(config(films={"wrong": 0.25}))
+    pool = phantom(**TINY["data"])
+    folds = divide(pool, labelled=0.3, folds=2)
+    room = Room(None, pool, None, print)
+    labels = np.asarray(school_of(room, folds, told).films.labels)
+    true = np.asarray(pool.train.labels)
+    changed = np.flatnonzero(labels != true)
+    assert set(changed) <= set(folds.labelled)
+    counts = np.bincount(true[folds.labelled])
+    wrong = np.bincount(true[changed], minlength=len(counts))
+    np.testing.assert_array_equal(wrong, np.round(0.25 * counts))
 
 
 def test_the_first_stage_begins_as_the_student_of_labels_alone(finished):

@@ -21,7 +21,6 @@ from jaxdistill.data.pool import counts
 from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
-from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.judging import Record, compare, judge
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure, pictures
@@ -30,10 +29,11 @@ from jaxdistill.jobs.selftrain.lessons import (
     School,
     ceiling,
     check,
+    school_of,
     stage,
     supervised,
 )
-from jaxdistill.jobs.selftrain.plan import CEILING, MAIN, SUPERVISED, Plan, Way, plan
+from jaxdistill.jobs.selftrain.plan import CEILING, SUPERVISED, Plan, Way, plan
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.build_backbones import (
     build_backbones,
@@ -53,7 +53,7 @@ from jaxdistill.run.places import place
 from jaxdistill.run.rows import as_csv
 from jaxdistill.run.workdir import Workdir, open_workdir
 
-LATER = ("seeds", "ablations", "variants", "ceiling")  # of the protocol
+LATER = ("seeds", "ablations", "variants", "ceiling", "wrong")  # of the protocol
 Config = Mapping[str, Any]
 Bench = dict[tuple[str, int], Record]  # by name and seed
 Models = dict[tuple[str, int], Taught]
@@ -80,13 +80,13 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
         room = Room(workdir, pool, mesh, say, further)
-        school = School(room, folds, films_of(pool, further))
+        school = school_of(room, folds, config)
         bench: Bench = {}
         models: Models = {}
         reasons: dict[str, str] = {}
         for seed in wanted.seeds:
             for name, way, taught in _trained(school, wanted, seed, reasons):
-                robust = config["eval"]["robustness"] and name in _ends(wanted)
+                robust = config["eval"]["robustness"] and name in wanted.ends()
                 network = build_backbones(way.config, pool).network
                 blur = config["eval"]["blur"]
                 bench[name, seed] = judge(room, network, taught, blur, robust)
@@ -112,7 +112,9 @@ def _trained(
     """Every network of one seed as it is trained; those that diverge are left out."""
     main = wanted.ways[0]
 
-    def tried(name: str, teach: Callable[..., Taught], *told: Any) -> Taught | None:
+    def tried(
+        name: str, teach: Callable[..., Taught], school: School, *told: Any
+    ) -> Taught | None:
         try:
             return teach(school, *told)
         except Diverged as error:
@@ -120,7 +122,7 @@ def _trained(
             reasons[f"{name}, seed {seed}"] = str(error)
             return None
 
-    first = tried(SUPERVISED, supervised, main.config, seed)
+    first = tried(SUPERVISED, supervised, school, main.config, seed)
     if first is None:
         return
     yield SUPERVISED, main, first
@@ -128,31 +130,40 @@ def _trained(
         before = first
         for number in range(1, wanted.stages + 1):
             name = way.row(number, wanted.stages)
-            made = tried(name or way.name, stage, way, seed, number, before)
+            made = tried(name or way.name, stage, school, way, seed, number, before)
             if made is None:
                 break
             if name:
                 yield name, way, made
             before = made
     if wanted.ceiling:
-        best = tried(CEILING, ceiling, main.config, seed)
+        best = tried(CEILING, ceiling, school, main.config, seed)
         if best is not None:
             yield CEILING, main, best
-
-
-def _ends(wanted: Plan) -> tuple[str, str]:
-    """Before and after: the models whose robustness is compared."""
-    return SUPERVISED, f"{MAIN}_{wanted.stages}"
+    for way in wanted.spoilt:
+        begin, end = wanted.ends(way)
+        spoilt = school_of(school.room, school.folds, way.config)
+        made = tried(begin, supervised, spoilt, way.config, seed)
+        if made is not None:
+            yield begin, way, made
+        for number in range(1, wanted.stages + 1):
+            if made is not None:
+                made = tried(end, stage, spoilt, way, seed, number, made)
+        if made is not None:
+            yield end, way, made
 
 
 def _rows(room: Room, wanted: Plan, bench: Bench) -> list[tables.Row]:
     labels = np.asarray(room.pool.test.labels)
+    before = {end: begin for begin, end in map(wanted.ends, wanted.spoilt)}
+    before |= {name: name for name in before.values()} | {SUPERVISED: SUPERVISED}
+    firsts = {name: before.get(name, SUPERVISED) for name in wanted.rows}
     tests = {
-        (name, seed): compare(one, bench[SUPERVISED, seed], labels)
+        (name, seed): compare(one, bench[firsts[name], seed], labels)
         for (name, seed), one in bench.items()
-        if name != SUPERVISED and (SUPERVISED, seed) in bench
+        if name != firsts[name] and (firsts[name], seed) in bench
     }
-    return tables.rows_of(wanted.rows, wanted.seeds, bench, tests)
+    return tables.rows_of(firsts, wanted.seeds, bench, tests)
 
 
 def _write(
@@ -168,24 +179,36 @@ def _write(
     write_atomic(home.path / "table.csv", as_csv(rows).encode())
     text = tables.as_markdown(rows, reasons)
     write_atomic(home.path / "table.md", text.encode())
-    seed, (first, last) = wanted.seeds[0], _ends(wanted)
+    seed, (first, last) = wanted.seeds[0], wanted.ends()
     if (last, seed) in models:
         data = models[last, seed].file.read_bytes()
         write_atomic(home.path / "model.safetensors", data)
     if not figures.available() or not rows:
         return
-    figure.stages(home.figures / "stages.png", rows)
-    told = {
-        name: bench[name, seed]["robustness"]
-        for name in (first, last)
-        if "robustness" in bench.get((name, seed), {})
-    }
-    if told:
+    spoilt = {end for way in wanted.spoilt for end in wanted.ends(way)}
+    right = [row for row in rows if row["trained"] not in spoilt]
+    figure.stages(home.figures / "stages.png", right)
+    if told := _curves(wanted, bench, seed):
         figure.curves(home.figures / "robustness.png", told)
     shown = {
         name: models[name, seed] for name in (first, last) if (name, seed) in models
     }
     pictures.attention(home.figures / "attention.png", room, config, shown)
+
+
+def _curves(wanted: Plan, bench: Bench, seed: int) -> dict[str, Record]:
+    """AUC before and after all stages, as films and labels get worse, of one seed."""
+    told: dict[str, Record] = {}
+    for at, name in enumerate(wanted.ends()):
+        if "robustness" not in bench.get((name, seed), {}):
+            continue
+        told[name] = dict(bench[name, seed]["robustness"])
+        names = [name, *(wanted.ends(way)[at] for way in wanted.spoilt)]
+        if wanted.spoilt and all((each, seed) in bench for each in names):
+            shares = [way.config["films"]["wrong"] for way in wanted.spoilt]
+            areas = [bench[each, seed]["test"]["auc"] for each in names]
+            told[name]["wrong labels"] = {"strengths": [0.0, *shares], "scores": areas}
+    return told
 
 
 def _summary(

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data.folds import Folds
-from jaxdistill.jobs.lessons.films import Shelf, chosen
+from jaxdistill.evaluation.robustness import corrupt_labels
+from jaxdistill.jobs.lessons.films import Shelf, chosen, films_of
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
     Config,
@@ -38,6 +39,18 @@ class School(NamedTuple):
     room: Room
     folds: Folds
     films: Films | Shelf
+
+
+def school_of(room: Room, folds: Folds, config: Config) -> School:
+    """All films, and which have a label; of the labels a share may be made wrong."""
+    films = films_of(room.pool, room.further)
+    if share := config["films"]["wrong"]:
+        key = jax.random.key(config["films"]["seed"])
+        labels, rows = np.array(films.labels), folds.labelled
+        right = jnp.asarray(labels[rows])
+        labels[rows] = corrupt_labels(right, key, share, room.pool.classes)
+        films = films._replace(labels=labels)  # type: ignore[arg-type]
+    return School(room, folds, films)
 
 
 def check(folds: Folds, wanted: Plan) -> None:
@@ -116,7 +129,8 @@ def _labelled(
     pretext = build.build_first(config, pool)
     regime = build.build_regime(config, "first")
     course = Course(len(rows), regime.batch, regime.epochs, seed)
-    films = Films(pool.train.images[rows], pool.train.labels[rows])
+    labels = jnp.asarray(school.films.labels)[rows]
+    films = Films(pool.train.images[rows], labels)
     key = jax.random.key(seed)
 
     def start() -> State:

@@ -21,7 +21,7 @@ from jaxdistill.ranges import words_of
 from jaxdistill.run.files import digest
 from jaxdistill.run.seals import of_file
 
-SUPERVISED, CEILING, MAIN = "supervised", "ceiling", "stage"
+SUPERVISED, CEILING, MAIN, WRONG = "supervised", "ceiling", "stage", "wrong"
 ALIKE = ("evolve", "stage", "views")  # what ways may differ in
 FIRST_OF = ("data", "films", "backbone", "classes", "views", "first", "start")
 STAGE_OF = (*FIRST_OF, "head", "evolve", "stage")
@@ -54,13 +54,23 @@ class Plan(NamedTuple):
     stages: int
     ways: tuple[Way, ...]
     ceiling: bool
+    spoilt: tuple[Way, ...] = ()  # the main way, with wrong labels
 
     @property
     def rows(self) -> list[str]:
         """All names in the table's order."""
         main = [f"{MAIN}_{stage}" for stage in range(1, self.stages + 1)]
         others = [way.name for way in self.ways[1:]]
-        return [SUPERVISED, *main, *others, *([CEILING] if self.ceiling else [])]
+        told = [SUPERVISED, *main, *others, *([CEILING] if self.ceiling else [])]
+        return [*told, *(end for way in self.spoilt for end in self.ends(way))]
+
+    def ends(self, way: Way | None = None) -> tuple[str, str]:
+        """Before and after: labels alone, and the last stage of the main way.
+
+        Or those of the main way with wrong labels.
+        """
+        behind = "" if way is None else f"_{way.name}"
+        return f"{SUPERVISED}{behind}", f"{MAIN}_{self.stages}{behind}"
 
 
 def plan(config: Config) -> Plan:
@@ -78,11 +88,16 @@ def plan(config: Config) -> Plan:
         shared = tuple(key for key in config if key not in ALIKE)
         require_fair(said, values, shared)
         made[name] = changed(base, values, said)
+    spoilt = {
+        f"{WRONG}_{share:g}": resolve(override(base, {"films": {"wrong": share}}))
+        for share in protocol["wrong"]
+    }
     return Plan(
         tuple(dict.fromkeys(protocol["seeds"])),
         config["films"]["folds"],
         tuple(Way(name, made[name]) for name in made),
         protocol["ceiling"] > 0,
+        tuple(Way(name, spoilt[name]) for name in spoilt),
     )
 
 
@@ -93,7 +108,9 @@ def digest_of_first(config: Config) -> str:
 
 def _decisive(config: Config, keys: tuple[str, ...]) -> dict[str, Any]:
     kept = {key: config[key] for key in keys}
-    kept["films"] = {k: v for k, v in config["films"].items() if k != "stream"}
+    # Folders keep the names that they had before labels could be wrong.
+    leave = {"stream"} if config["films"]["wrong"] else {"stream", "wrong"}
+    kept["films"] = {k: v for k, v in config["films"].items() if k not in leave}
     kept["steps_per_call"] = config["steps_per_call"]
     if (start := expanded(config["start"])).is_file():
         kept["start"] = of_file(start)  # other weights are another training

@@ -1,8 +1,9 @@
 """The one table of a self-training run: scores to rows, rows to CSV and Markdown.
 
 Numbers are means and sample deviations over seeds, of the test films. The interval is
-DeLong's of one model, its ends averaged over seeds; a gain is over `supervised` of the
-same seed, with its standard error over seeds and the median of DeLong's paired p.
+DeLong's of one model, its ends averaged over seeds; a gain is over the labels alone, of
+the same seed and as many wrong, with its standard error over seeds and the median of
+DeLong's paired p.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,6 @@ import numpy as np
 
 from jaxdistill.evaluation.delong import Difference
 from jaxdistill.jobs.lessons.judging import BY_CLASS, SCALARS, Record
-from jaxdistill.jobs.selftrain.plan import SUPERVISED
 from jaxdistill.run.report import markdown, score_text
 from jaxdistill.run.rows import Row, gain, gain_text, spread
 
@@ -21,10 +21,15 @@ Bench = Mapping[tuple[str, int], Record]  # by name and seed
 Tests = Mapping[tuple[str, int], Difference]
 
 
-def rows_of(names: Sequence[str], seeds: Sequence[int], bench: Bench, tests: Tests):
-    """A row for each training that has scores, in the order of the names."""
+def rows_of(
+    firsts: Mapping[str, str], seeds: Sequence[int], bench: Bench, tests: Tests
+) -> list[Row]:
+    """A row for each training that has scores, and over which other its gain is.
+
+    `firsts` names for each the training on labels alone that it began with.
+    """
     rows: list[Row] = []
-    for name in names:
+    for name, first in firsts.items():
         here = {s: bench[name, s] for s in seeds if (name, s) in bench}
         if not here:
             continue
@@ -39,20 +44,18 @@ def rows_of(names: Sequence[str], seeds: Sequence[int], bench: Bench, tests: Tes
             for end in ("auc_low", "auc_high")
         ]
         row["validation_auc"] = spread([one["val"]["auc"] for one in here.values()])
-        row["gain"] = _gain(name, here, bench)
+        row["gain"] = None if name == first else _gain(first, here, bench)
         ps = [tests[name, seed].p for seed in here if (name, seed) in tests]
         row["p"] = float(np.median(ps)) if ps else None
         rows.append(row)
     return rows
 
 
-def _gain(name: str, here: Mapping[int, Record], bench: Bench) -> Any:
-    if name == SUPERVISED:
-        return None
+def _gain(first: str, here: Mapping[int, Record], bench: Bench) -> Any:
     gains = [
-        one["test"]["auc"] - bench[SUPERVISED, seed]["test"]["auc"]
+        one["test"]["auc"] - bench[first, seed]["test"]["auc"]
         for seed, one in here.items()
-        if (SUPERVISED, seed) in bench
+        if (first, seed) in bench
     ]
     return gain(gains)
 

@@ -7,7 +7,7 @@ from jaxdistill.data.folds import Folds, divide
 from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
 from jaxdistill.jobs.settings.records import Further
-from jaxdistill.jobs.settings.selftraining import Stage
+from jaxdistill.jobs.settings.selftraining import Labels, Stage
 from jaxdistill.networks.heads import dino_head
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.pretext import Pretext
@@ -20,7 +20,8 @@ Config = Mapping[str, Any]
 
 def build_folds(config: Config, pool: Pool, further: Unlabelled | None) -> Folds:
     """Who of all films has a label, and the folds of the others."""
-    told = {k: v for k, v in config["films"].items() if k not in Further._fields}
+    others = (*Labels._fields, *Further._fields)
+    told = {k: v for k, v in config["films"].items() if k not in others}
     return divide(pool, further.groups if further else (), **told)
 
 

@@ -54,7 +54,20 @@ class Protocol(NamedTuple):
     ceiling: Annotated[
         CountOrZero, "epochs on all labels of all folds, beside; 0: none", Small(1)
     ] = 30
+    wrong: Annotated[
+        tuple[float, ...],
+        Each(Range(0, 1, above=True, below=True), float, empty=True),
+        "shares of wrong labels to learn from, beside",
+    ] = ()
     variants: Annotated[dict, "more ways by name, and what each changes"] = {}  # noqa: RUF012
+
+
+class Labels(NamedTuple):
+    """What is done to the labels that are kept."""
+
+    wrong: Annotated[
+        float, Range(0, 1, below=True), "share of them, of every class, that is wrong"
+    ] = 0.0
 
 
 class Stage(NamedTuple):
@@ -82,7 +95,7 @@ def root() -> Section:
     return {
         **settings_of(SelfTraining),
         "data": Chosen(SOURCES, "phantom"),
-        "films": settings_of(divide) | settings_of(Further),
+        "films": settings_of(divide) | settings_of(Labels) | settings_of(Further),
         "protocol": settings_of(Protocol),
         "backbone": Chosen(BACKBONES, "vit"),
         "head": settings_of(dino_head),
