@@ -3,6 +3,8 @@
 A twin is a function of images `n c h w` and a tree of tensors with our names.
 """
 
+import math
+
 import jax
 import numpy as np
 import torch
@@ -47,16 +49,19 @@ def double(p, x):
 
 
 def unet(p, x):
-    """Logits of the U-Net."""
+    """Logits of the U-Net; squares of pixels as channels, where it takes them."""
     depth = sum(name.startswith("encoder_") for name in p)
-    across = []
+    entered = p["encoder_0"]["ConvNorm_0"]["Conv_0"]["kernel"].shape[1]
+    side = math.isqrt(entered // x.shape[1])
+    x, across = F.pixel_unshuffle(x, side), []
     for level in range(depth):
         x = F.max_pool2d(x, 2) if level else x
         across.append(x := double(p[f"encoder_{level}"], x))
     for level in reversed(range(depth - 1)):
         x = conv_norm(p[f"up_{level}"], F.interpolate(x, scale_factor=2))
         x = double(p[f"decoder_{level}"], torch.cat([across[level], x], 1))
-    return conv(p["head"], x)
+    x = conv(p["head"], x).unflatten(1, (side**2, -1))
+    return F.pixel_shuffle(x.transpose(1, 2).flatten(1, 2), side)
 
 
 def active(p, number: int, x):

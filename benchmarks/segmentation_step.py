@@ -116,7 +116,7 @@ TWINS = {"unet": peer_segmenters.unet, "enet": peer_segmenters.enet}
 
 
 def main():
-    """Teacher, a student of a quarter of its width, and ENet."""
+    """Teacher, students narrower or of squares of pixels, and ENet."""
     args = arguments(__doc__, choice=True)
     jax.config.update("jax_default_matmul_precision", "highest")
     size = SMOKE if args.smoke else FULL
@@ -124,6 +124,7 @@ def main():
     made = {
         "teacher_unet": ("unet", wide),
         "student_unet": ("unet", wide | {"width": max(4, size["width"] // 4)}),
+        "student_unet_of_squares": ("unet", wide | {"depth": 3, "patch": 2}),
         "student_enet": ("enet", {"width": 0.25} if args.smoke else {}),
     }
     chosen = ((name, how) for name, how in made.items() if args.only in name)
