@@ -15,10 +15,12 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """One site left out, one seed, a narrow teacher and a narrower student."""
     c = changes("segment")
     c.data.name = "prostate_phantom"
-    c.protocol.unseen = "S6"
+    c.protocol.unseen = "S1"
     c.protocol.seeds = (0,)
     c.teacher = {"name": "unet", "width": 16, "depth": 4}
-    c.student = {"name": "unet", "width": 4, "depth": 4}
-    c.teaching.steps = 300
-    c.learning.steps = 300
+    c.student = {"name": "unet", "width": 8, "depth": 3, "patch": 2}
+    c.teaching.steps = 600
+    c.learning.steps = 600
+    c.losses.logits = {"weight": 1.0, "temperature": 1.0}
+    c.losses.gram.weight = 0.0
     return smoke(c) if mode == "smoke" else c
