@@ -53,6 +53,8 @@ FILES = {
     ),
     "study": ("sets/*/summary.json", "sets/*/coresets/full/eval/*.json"),
     "selftrain": ("lessons/*/*.safetensors", "scores/*.json"),
+    "compare-labels": ("lessons/*/*.safetensors", "cells/*.json"),
+    "pretrain": ("lessons/*/*.safetensors", "backbone.safetensors"),
     "segment": ("models/*.safetensors", "teachers/*/*.safetensors", "scores/*.json"),
 }
 ENDED = {
@@ -135,6 +137,7 @@ def stored() -> Iterator[Trial]:
         ("compress", "from/synthetic/*.npz"),
         ("compress", "from/summary.json"),
         ("regenerate", "from/net.npz"),
+        ("predict", "from/study.json"),
         ("segment-predict", "from/student.safetensors"),
         ("segment-predict", "from/student.safetensors"),
     ):
@@ -155,6 +158,9 @@ def processes() -> Iterator[Trial]:
         "regenerate": (1,),
         "segment-predict": (1,),
         "selftrain": (7, 16),
+        "compare-labels": (5, 9),
+        "pretrain": (3, 6),
+        "predict": (2,),
     }.items():
         for count in counts:
             yield Trial(
@@ -184,6 +190,9 @@ def disks() -> Iterator[Trial]:
         "study": (7,),
         "segment": (6, 14),
         "selftrain": (9,),
+        "compare-labels": (6,),
+        "pretrain": (4,),
+        "predict": (1,),
     }.items():
         for count in counts:
             spell = refused_by_disk(count)

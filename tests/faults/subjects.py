@@ -118,9 +118,19 @@ def of_segmentation(folder: Path) -> Any:
 def of_stages(folder: Path) -> Any:
     """Scores by stage and the bytes of every network."""
     told = json.loads((folder / "run" / "summary.json").read_text())
-    files = (folder / "run").glob("lessons/*/*.safetensors")
-    names = {f.parent.name: _digest(f.read_bytes()) for f in files}
-    return {"scores": told["scores"], "networks": names}
+    return {"scores": told["scores"], "networks": _lessons(folder)}
+
+
+def of_labels(folder: Path) -> Any:
+    """The rows of a comparison at few labels, and the bytes of what it pretrained."""
+    told = json.loads((folder / "run" / "summary.json").read_text())
+    return {"rows": told["rows"], "networks": _lessons(folder)}
+
+
+def of_backbone(folder: Path) -> Any:
+    """The bytes of a pretrained backbone, and of the lesson that it comes from."""
+    whole = (folder / "run" / "backbone.safetensors").read_bytes()
+    return [_digest(whole), _lessons(folder)]
 
 
 def of_masks(folder: Path) -> Any:
@@ -129,6 +139,11 @@ def of_masks(folder: Path) -> Any:
 
     masks = sorted((folder / "run").glob("*.nii*"))
     return {m.name: np.asarray(nibabel.load(m).dataobj).tolist() for m in masks}
+
+
+def _lessons(folder: Path) -> dict[str, str]:
+    files = (folder / "run").glob("lessons/*/*.safetensors")
+    return {f.parent.name: _digest(f.read_bytes()) for f in files}
 
 
 def of_npz(file: Path) -> dict[str, str]:
@@ -174,6 +189,16 @@ def _selftrain(folder: Path) -> list[str]:
     return tiny.command("selftrain", folder / "run", config=HERE / "selftraining.py")
 
 
+def _labels(verb: str) -> Callable[[Path], list[str]]:
+    config = HERE / "labelling.py"
+    return lambda folder: tiny.command(verb, folder / "run", config=config)
+
+
+def _foretell(folder: Path) -> list[str]:
+    study = f"--study={folder / 'from' / 'study.json'}"
+    return tiny.command("predict", folder / "run", study, *FEW, config=COMPARISON)
+
+
 def _predict(folder: Path) -> list[str]:
     model, scan = folder / "from" / "student.safetensors", folder / "scan.nii.gz"
     return ["segment-predict", str(model), str(scan), f"--out={folder / 'run'}"]
@@ -195,6 +220,9 @@ SUBJECTS = {
         Subject("regenerate", _regenerate, of_weights, ("weights.npz",), "compress"),
         Subject("segment", _segment, of_segmentation),
         Subject("selftrain", _selftrain, of_stages),
+        Subject("compare-labels", _labels("compare-labels"), of_labels),
+        Subject("pretrain", _labels("pretrain"), of_backbone),
+        Subject("predict", _foretell, of_prediction, ("predict.json",), "study"),
         Subject("segment-predict", _predict, of_masks, ("scan.nii.gz",), "segment"),
     )
 }

@@ -48,6 +48,7 @@ def warm() -> None:
 
     import jaxdistill.cli.main
     import jaxdistill.jobs.compare.job
+    import jaxdistill.jobs.labels.job
     import jaxdistill.jobs.segment.job
     import jaxdistill.jobs.segment.predicting
     import jaxdistill.jobs.ship.compress
