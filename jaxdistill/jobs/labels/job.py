@@ -93,6 +93,7 @@ def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> lis
     with _opened(config, workdir, say) as (home, room):
         bench = Bench(room, config)
         cells = {cell: bench.score(cell) for cell in wanted.cells}
+        bench.keep(wanted.rows)
         rows = tables.rows_of(cells)
         write_atomic(home.path / "table.csv", as_csv(rows).encode())
         write_atomic(home.path / "table.md", tables.as_markdown(rows).encode())
