@@ -25,6 +25,7 @@ from jaxdistill.jobs.judging.judge import Judge, validation
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
 from jaxdistill.jobs.settings import build
 from jaxdistill.jobs.settings.apart import require_outside
+from jaxdistill.jobs.settings.build_loop import build_loop
 from jaxdistill.jobs.settings.resolve import free, resolve, usual
 from jaxdistill.run import figures
 from jaxdistill.run.files import write_json
@@ -74,19 +75,8 @@ def prepare(
     judge = Judge(network, pool, config, judged, jax.random.fold_in(key, 0), mesh)
     recipe = build.expert_recipe(config, policy)
     teaching = Teaching(network, pool, recipe, config["experts"], devices["population"])
-    loop = Loop(
-        folder=workdir,
-        steps=config["steps"],
-        key=jax.random.fold_in(key, 1),
-        mesh=mesh,
-        engine=devices["map"],
-        per_call=config["steps_per_call"],
-        log_every=config["log_every"],
-        checkpoint_every=config["checkpoint_every"],
-        tensorboard=config["tensorboard"],
-        profile=profile,
-        limit=Limit(**config["limit"]),
-    )
+    run_key = jax.random.fold_in(key, 1)
+    loop = build_loop(config, workdir, config["steps"], run_key, mesh, profile=profile)
     require_multiples(loop, {"eval.every": config["eval"]["every"]})
     return Parts(config, judge, teaching, loop, like.inputs if like else prints(pool))
 

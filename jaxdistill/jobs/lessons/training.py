@@ -19,9 +19,9 @@ from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.lessons.films import Shelf, supply
 from jaxdistill.jobs.lessons.watch import collapse
+from jaxdistill.jobs.settings.build_loop import build_loop
 from jaxdistill.run.kept import usable
-from jaxdistill.run.limits import Limit
-from jaxdistill.run.loop import Loop, train
+from jaxdistill.run.loop import train
 from jaxdistill.run.weights_file import fill, read_weights, write_weights
 from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.descent import Regime
@@ -74,7 +74,8 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
         learner = learn(lesson.pretext, lesson.regime, lesson.course)
         learner = learner._replace(init=lambda key: lesson.begin())
         events = (collapse(config["log_every"], room.say, lesson.name),)
-        loop = _loop(room, config, lesson, folder)
+        key, steps = jax.random.fold_in(lesson.key, 1), lesson.course.steps
+        loop = build_loop(config, folder, steps, key, room.mesh, keep=1)
         folder.mkdir(parents=True, exist_ok=True)
         resident, feed = supply(lesson.films, lesson.course)
         state, _ = train(loop, learner, resident, feed, events)
@@ -95,22 +96,6 @@ def facts_of(config: Config, pool: Pool) -> dict[str, Any]:
         "class_names": pool.class_names,
         "data": config["data"],
     }
-
-
-def _loop(room: Room, config: Config, lesson: Lesson, folder: Path) -> Loop:
-    return Loop(
-        folder=folder,
-        steps=lesson.course.steps,
-        key=jax.random.fold_in(lesson.key, 1),
-        mesh=room.mesh,
-        engine=config["devices"]["map"],
-        per_call=config["steps_per_call"],
-        log_every=config["log_every"],
-        checkpoint_every=config["checkpoint_every"],
-        keep=1,
-        tensorboard=config["tensorboard"],
-        limit=Limit(**config["limit"]),
-    )
 
 
 def _read(file: Path, lesson: Lesson) -> Taught:

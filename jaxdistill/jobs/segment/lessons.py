@@ -23,10 +23,10 @@ from jaxdistill.errors import Diverged
 from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import Pupil, of_teacher
 from jaxdistill.jobs.settings import build_segmentation as build
+from jaxdistill.jobs.settings.build_loop import build_loop
 from jaxdistill.run.files import digest, read_record, write_json
 from jaxdistill.run.kept import usable
-from jaxdistill.run.limits import Limit
-from jaxdistill.run.loop import Loop, train
+from jaxdistill.run.loop import train
 from jaxdistill.run.weights_file import write_weights
 from jaxdistill.segmentation.drawing import stock
 from jaxdistill.segmentation.teaching import (
@@ -221,19 +221,7 @@ def _trained(
     data: Resident,
     key: jax.Array,
 ) -> Any:
-    loop = Loop(
-        folder=folder,
-        steps=practice.steps,
-        key=key,
-        mesh=room.mesh,
-        engine=config["devices"]["map"],
-        per_call=config["steps_per_call"],
-        log_every=config["log_every"],
-        checkpoint_every=config["checkpoint_every"],
-        keep=1,
-        tensorboard=config["tensorboard"],
-        limit=Limit(**config["limit"]),
-    )
+    loop = build_loop(config, folder, practice.steps, key, room.mesh, keep=1)
     folder.mkdir(parents=True, exist_ok=True)
     state, _ = train(loop, learner, data, numbers(build.build_patches(config)))
     return jax.tree.map(np.asarray, state)
