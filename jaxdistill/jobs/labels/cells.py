@@ -21,7 +21,7 @@ from jaxdistill.evaluation.evaluate import evaluator
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
 from jaxdistill.jobs.labels.plan import Cell, digest_of, file_of
 from jaxdistill.jobs.labels.tuning import Tuner, pretrained
-from jaxdistill.jobs.lessons.judging import Record, looking, probabilities, scores_of
+from jaxdistill.jobs.lessons.judging import Record, looking, probabilities, scored
 from jaxdistill.jobs.lessons.training import Room
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.build_backbones import build_backbones
@@ -91,10 +91,8 @@ class Bench:
             blur = self.config["eval"]["blur"]
             look = looking(network, blur, params, pool.test)
             said = {name: probabilities(look, part) for name, part in parts.items()}
-        return {
-            name: scores_of(said[name], np.asarray(part.labels))
-            for name, part in parts.items()
-        }
+        found = scored(said, pool)
+        return {name: found[name] for name in parts}
 
     def _of_set(self, cell: Cell, split: Any) -> np.ndarray:
         """What a fresh network says that was trained on a distilled set."""

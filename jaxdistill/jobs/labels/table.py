@@ -11,11 +11,12 @@ import numpy as np
 
 from jaxdistill.jobs.labels.cells import FAILED
 from jaxdistill.jobs.labels.plan import Cell
-from jaxdistill.jobs.lessons.judging import BY_CLASS, SCALARS, Record
+from jaxdistill.jobs.lessons.judging import BY_CLASS, CHOSEN, SCALARS, Record
 from jaxdistill.run.report import markdown, score_text
 from jaxdistill.run.rows import Row, spread
 
-SHOWN = ("auc", "balanced_accuracy")
+SHOWN = {"auc": "auc", "balanced_accuracy": "balanced accuracy"}
+SHOWN[CHOSEN] = "balanced accuracy at validation's threshold"
 
 
 def rows_of(cells: Mapping[Cell, Record]) -> list[Row]:
@@ -30,7 +31,9 @@ def rows_of(cells: Mapping[Cell, Record]) -> list[Row]:
         if not told:
             rows.append(row | {"reason": own[0][FAILED]})
             continue
-        for metric in (*SCALARS, "calibration_error"):
+        for metric in (*SCALARS, CHOSEN, "calibration_error"):
+            if metric not in told[0]["test"]:
+                continue  # of more than two classes
             row[metric] = spread([r["test"][metric] for r in told])
         for metric in BY_CLASS:
             means = np.mean([r["test"][metric] for r in told], axis=0)
@@ -44,8 +47,10 @@ def as_markdown(rows: Sequence[Row]) -> str:
     """AUC and balanced accuracy, a column for each number of labels; who is best."""
     counts = list(dict.fromkeys(row["labels_per_class"] for row in rows))
     parts = []
-    for metric in SHOWN:
-        cells = [[f"{metric.replace('_', ' ')}, films a class", *map(str, counts)]]
+    for metric, title in SHOWN.items():
+        if not any(metric in row for row in rows):
+            continue
+        cells = [[f"{title}, films a class", *map(str, counts)]]
         for name in dict.fromkeys(row["trained"] for row in rows):
             own = {r["labels_per_class"]: r for r in rows if r["trained"] == name}
             cells.append(

@@ -5,7 +5,7 @@
 Judged is the student, as the authors do; the digest is of how it is judged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,11 +21,13 @@ from jaxdistill.evaluation.calibration import calibration_error
 from jaxdistill.evaluation.delong import Difference, auc_delong, delong_test
 from jaxdistill.evaluation.metrics import scores
 from jaxdistill.evaluation.robustness import CORRUPTIONS, robustness
+from jaxdistill.evaluation.threshold import balanced_accuracy_at, chosen_threshold
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.run.files import digest, read_record, write_json
 from jaxdistill.run.kept import made_once
-from jaxdistill.types import Images, Logits, Network, Params, Split
+from jaxdistill.types import Images, Logits, Network, Params, Pool, Split
 
+CHOSEN = "balanced_accuracy_chosen"  # where validation put the threshold
 SCALARS = ("auc", "accuracy", "balanced_accuracy", "harmonic_mean", "f1_weighted")
 BY_CLASS = ("sensitivity", "specificity")
 CHUNK = 256  # films predicted at once
@@ -40,24 +42,42 @@ def judge(
 
     `probabilities` are of the test films; `robustness` is there where it is asked for.
     """
-    lesson, how = taught.file.parent.name, digest([blur, robust])
+    lesson, how = taught.file.parent.name, digest([blur, robust, CHOSEN])
     file = room.folder / "scores" / f"{lesson}_{how[:8]}.json"
 
     def make() -> None:
         room.say(f"scoring {lesson}")
         params = {"trunk": taught.student["trunk"], "head": taught.student["classes"]}
         look = looking(network, blur, params, room.pool.test)
-        found: Record = {}
-        for part in ("val", "test"):
-            split = getattr(room.pool, part)
-            said = probabilities(look, split)
-            found[part] = scores_of(said, np.asarray(split.labels))
-        found["probabilities"] = said
+        found = judged(look, room.pool)
         if robust:
             found["robustness"] = _robustness(look, room.pool.test)
         write_json(file, found)
 
     return made_once(file, lambda f: read_record(f, "test", "probabilities"), make)
+
+
+def judged(look: Callable[[Images], Logits], pool: Pool) -> Record:
+    """Scores on validation and test, and what is said of the test films.
+
+    Of two classes, balanced accuracy is told with validation's threshold as well.
+    """
+    said = {part: probabilities(look, getattr(pool, part)) for part in ("val", "test")}
+    return scored(said, pool)
+
+
+def scored(said: Mapping[str, Float[np.ndarray, "n k"]], pool: Pool) -> Record:
+    """The same of what was said of validation and of test films."""
+    labels = {part: np.asarray(getattr(pool, part).labels) for part in said}
+    found: Record = {part: scores_of(said[part], labels[part]) for part in said}
+    if pool.classes == 2:
+        ill = {part: said[part][:, 1] for part in said}
+        cut = chosen_threshold(ill["val"], labels["val"])
+        found["threshold"] = cut
+        for part in said:
+            at_cut = balanced_accuracy_at(cut, ill[part], labels[part])
+            found[part][CHOSEN] = at_cut
+    return found | {"probabilities": said["test"]}
 
 
 def looking(

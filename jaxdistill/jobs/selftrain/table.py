@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.evaluation.delong import Difference
-from jaxdistill.jobs.lessons.judging import BY_CLASS, SCALARS, Record
+from jaxdistill.jobs.lessons.judging import BY_CLASS, CHOSEN, SCALARS, Record
 from jaxdistill.run.report import markdown, score_text
 from jaxdistill.run.rows import Row, gain, gain_text, spread
 
-METRICS = (*SCALARS, "calibration_error")
+METRICS = (*SCALARS, CHOSEN, "calibration_error")
 Bench = Mapping[tuple[str, int], Record]  # by name and seed
 Tests = Mapping[tuple[str, int], Difference]
 
@@ -36,6 +36,8 @@ def rows_of(
         told = [one["test"] for one in here.values()]
         row: Row = {"trained": name}
         for metric in METRICS:
+            if metric not in told[0]:
+                continue  # of more than two classes
             row[metric] = spread([one[metric] for one in told])
         for metric in BY_CLASS:
             row[metric] = np.mean([one[metric] for one in told], axis=0).tolist()
@@ -63,10 +65,14 @@ def _gain(first: str, here: Mapping[int, Record], bench: Bench) -> Any:
 def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
     """AUC with its interval, the gain over labels alone, other scores; what failed."""
     head = ["trained", "AUC", "95 % interval", "gain (standard error)", "p"]
-    cells = [[*head, "balanced accuracy", "calibration error"]]
+    shown = {"balanced_accuracy": "balanced accuracy"}
+    if any(CHOSEN in row for row in rows):
+        shown[CHOSEN] = "at validation's threshold"
+    shown["calibration_error"] = "calibration error"
+    cells = [[*head, *shown.values()]]
     for row in rows:
         low, high = row["auc_interval"]
-        told = [score_text(row[name]) for name in ("balanced_accuracy", METRICS[-1])]
+        told = [score_text(row[name]) for name in shown]
         p = "–" if row["p"] is None else f"{row['p']:.2g}"
         interval = f"{low:.3f} to {high:.3f}"
         gained = gain_text(row["gain"])
