@@ -116,3 +116,12 @@ def test_a_bar_on_a_terminal():
     assert "compiling ...\n" in text
     assert "100/100" in text
     assert "loss 0.5" in text
+
+
+def test_a_run_that_went_on_before_its_first_line_has_lost_none(tmp_path, capsys):
+    with MetricsWriter(tmp_path, resume=10, every=50):
+        pass
+    assert "tells nothing" not in capsys.readouterr().err
+    with MetricsWriter(tmp_path, resume=60, every=50):
+        pass
+    assert "tells nothing of the steps before 60" in capsys.readouterr().err

@@ -142,7 +142,9 @@ def train(
             Checkpoints(loop.folder / "checkpoints", keep=loop.keep)
         )
         state, plan = _begin(loop, learner, k_init, checkpoints)
-        writer = MetricsWriter(loop.folder, plan.start, loop.tensorboard)
+        writer = MetricsWriter(
+            loop.folder, plan.start, loop.tensorboard, loop.log_every
+        )
         stack.enter_context(writer)
         progress = Progress(loop.steps, plan.start, loop.unit)
         stack.enter_context(contextlib.closing(progress))

@@ -23,18 +23,22 @@ class MetricsWriter:
 
     `resume` is the step that the run goes on from: lines after it, which the run will
     write again, are dropped, as is a line torn by a kill. None begins afresh. What else
-    is lost or damaged is told. Raises `InputError` where the disk fails, or if
-    TensorBoard is wanted but not installed.
+    is lost or damaged is told; a line is due after `every` steps. Raises `InputError`
+    where the disk fails, or if TensorBoard is wanted but not installed.
     """
 
     def __init__(
-        self, folder: Path, resume: int | None = None, tensorboard: bool = False
+        self,
+        folder: Path,
+        resume: int | None = None,
+        tensorboard: bool = False,
+        every: int = 1,
     ) -> None:
         self.path = Path(folder) / "metrics.jsonl"
         start = -1 if resume is None else resume
         self._board: Any = _board(Path(folder), start) if tensorboard else None
         kept = [line for line in read_metrics(self.path) if line["step"] <= start]
-        if start > 0 and not kept:
+        if start >= every and not kept:
             note(f"{self.path} tells nothing of the steps before {start}")
         rewrite_metrics(self.path, kept)
         with explain_os_errors(self.path):
