@@ -1,20 +1,26 @@
 r"""Ways to do with few labels, on films of two classes: the paper's own comparison.
 
 Li et al. 2022, arXiv:2209.14603, beside the distilled set: BYOL, SimSiam, MAE, SKD and
-labels alone, at a size for two CPU cores. `--config.labels.distilled` names the sets.
+labels alone, at a size for two CPU cores: of children (PneumoniaMNIST, 28 pixels), or
+of adults in the mode `lungs` (`normal` against `op` of the RSNA pneumonia challenge cut
+to the lungs, 64 pixels). `--config.labels.distilled` names the sets, and
+`--config.labels.transfer` weights from other films.
 
 jaxdistill compare-labels --config=configs/compare_labels.py --workdir=runs/labels
+jaxdistill compare-labels --config=configs/compare_labels.py:lungs \
+  --workdir=runs/labels_lungs
 """
 
 import ml_collections
 
 from jaxdistill.jobs.settings.changes import changes, smoke
 
+MODES = ("full", "lungs", "smoke")
 EPOCHS = {"byol": 60, "simsiam": 60, "mae": 120, "dino": 60, "skd": 60}
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
-    """PneumoniaMNIST at 28 pixels, a ViT of half a million parameters."""
+    """A ViT of half a million parameters, on some five thousand films of either set."""
     c = changes("labels")
     c.data.name = "pneumoniamnist"
     c.backbone = {"name": "vit", "patch": 4, "width": 96, "depth": 4, "heads": 3}
@@ -34,4 +40,8 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.mae.decoder = {"width": 64, "depth": 2, "heads": 4}
     c.dino.dino = {"outputs": 1024, "hidden": 256, "bottleneck": 64}
     c.dino.views.locals = 2
+    if mode == "lungs":
+        c.data = {"name": "folder", "path": "rsna_lungs_112.zip", "size": 64}
+        c.data.classes = "normal,op"
+        c.backbone.patch = 8
     return smoke(c) if mode == "smoke" else c
