@@ -14,9 +14,14 @@ import ml_collections
 from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
 MODES = ("full", "losses", "smoke")
-# What validation prefers here and on the hippocampus stands beside the usual weights.
+# Beside what validation prefers here, labels as soft as the teacher says them: what it
+# prefers on the hippocampus, and the usual weights.
 STUDENTS = {
-    "logits": {"losses.logits.weight": 1.0, "losses.logits.temperature": 1.0},
+    "logits_affinity": {
+        "losses.logits.weight": 1.0,
+        "losses.logits.temperature": 1.0,
+        "losses.affinity.weight": 0.9,
+    },
     "usual": {
         "losses.logits.weight": 0.1,
         "losses.logits.temperature": 4.0,
@@ -60,12 +65,12 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.patches.patch = 128
     c.patches.batch = 8
     c.losses.logits = {"weight": 1.0, "temperature": 1.0}
-    c.losses.gram.weight = 0.0
+    c.losses.gram.weight = c.losses.affinity.weight = 0.0
     c.protocol.students = variants(STUDENTS)
     c.checkpoint_every = 100
     if mode == "losses":
         c.student = {"name": "unet", "width": 4, "depth": 4}
         c.losses.logits = {"weight": 0.1, "temperature": 4.0}
-        c.losses.gram.weight = 0.9
+        c.losses.gram.weight = c.losses.affinity.weight = 0.9
         c.protocol.students = variants(LOSSES)
     return smoke(c) if mode == "smoke" else c
