@@ -46,7 +46,10 @@ def overlays(path: str | os.PathLike, shown: Sequence[Shown]) -> None:
 
 
 def by_site(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A PNG of Dice on each site left out and their mean, a bar for each training."""
+    """A PNG of Dice on each site left out and their mean, a bar for each training.
+
+    Bars begin at 0, so that their lengths say what they are; numbers tell them apart.
+    """
     names = [n for n in HUES if any(row["trained"] == n for row in rows)]
     sites = list(dict.fromkeys(row["site"] for row in rows))
     sites = [*(s for s in sites if s != MEAN), MEAN]
@@ -59,10 +62,11 @@ def by_site(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
         means = [own[site]["mean"] for site in sites]
         error = [own[site]["std"] or 0.0 for site in sites]
         style = {"color": HUES[name], "label": name, "capsize": 2, "width": 0.92 * wide}
-        ax.bar(places, means, yerr=error, error_kw={"lw": 1}, **style)
+        bars = ax.bar(places, means, yerr=error, error_kw={"lw": 1}, **style)
+        told = [f"{mean:.3f}" for mean in means]
+        ax.bar_label(bars, told, padding=2, fontsize=6, rotation=90)
     ax.set_xticks(range(len(sites)), sites, fontsize=8)
-    least = min(row["dice"]["mean"] for row in rows if row["trained"] in names)
-    ax.set_ylim(max(0.0, least - 0.15), 1.0)
+    ax.set_ylim(0.0, 1.0)
     ax.set_ylabel("Dice", fontsize=9)
     ax.set_xlabel("site left out of training", fontsize=9)
     ax.tick_params(labelsize=8)
