@@ -11,7 +11,6 @@ What is there is not made again; rows, numbers of labels and draws may be added.
 """
 
 import contextlib
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,7 +32,7 @@ from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
-from jaxdistill.jobs.settings.resolve import free, resolve, usual
+from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run.files import write_atomic, write_json
@@ -126,20 +125,13 @@ def _opened(
     pool = build_films(config)
     further = build_unlabelled(config, pool)
     build.build_pretraining(config, pool, config["pretext"])
-    record, inputs = record_of(config), prints(pool, further)
+    record, inputs = lasting(config, "labels", LATER), prints(pool, further)
     was = usual(config)
     with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
         yield home, Room(workdir, pool, mesh, say, further)
-
-
-def record_of(config: Config) -> dict[str, Any]:
-    """What a work folder belongs to: all but what may be added to it later."""
-    kept = copy.deepcopy(dict(config))
-    kept["labels"] = {k: v for k, v in kept["labels"].items() if k not in LATER}
-    return kept
 
 
 def _summary(room: Room, rows: list[Row]) -> dict[str, Any]:

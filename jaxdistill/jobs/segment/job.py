@@ -10,7 +10,6 @@ What is there is not made again; a student added to the configuration is trained
 those that are done.
 """
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +35,7 @@ from jaxdistill.jobs.segment.models import load_model, save_program
 from jaxdistill.jobs.segment.plan import Plan, Pupil, of_teacher, plan
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.apart import require_outside
-from jaxdistill.jobs.settings.resolve import free, resolve, usual
+from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
 from jaxdistill.run.files import digest, read_record, write_atomic, write_json
@@ -63,7 +62,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     wanted = plan(config, pool)
     shape = frame(pool.cases, _stride(config, wanted))
     room = Room(workdir, pool, shape, make_mesh(config["devices"]["count"]), say)
-    record, inputs = record_of(config), site_prints(pool)
+    record, inputs = lasting(config, "protocol", LATER), site_prints(pool)
     was = usual(config)
     with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in (*home.notes, *pool.skipped):
@@ -80,14 +79,6 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
-
-
-def record_of(config: Config) -> dict[str, Any]:
-    """What a work folder belongs to: all but what may be added to it later."""
-    kept = copy.deepcopy(dict(config))
-    for key in LATER:
-        kept["protocol"].pop(key)
-    return kept
 
 
 def _fold(

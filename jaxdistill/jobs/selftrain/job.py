@@ -8,7 +8,6 @@
 What is there is not made again; seeds, ablations and variants may be added later.
 """
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -44,7 +43,7 @@ from jaxdistill.jobs.settings.build_selftraining import (
     build_folds,
     build_stage,
 )
-from jaxdistill.jobs.settings.resolve import free, resolve, usual
+from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
@@ -73,7 +72,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     for way in wanted.ways:
         build_stage(way.config, pool)  # refuses what does not fit together
     check(folds, wanted)
-    record, inputs = record_of(config), prints(pool, further)
+    record, inputs = lasting(config, "protocol", LATER), prints(pool, further)
     was = usual(config)
     with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in home.notes:
@@ -97,13 +96,6 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
-
-
-def record_of(config: Config) -> dict[str, Any]:
-    """What a work folder belongs to: all but what may be added to it later."""
-    kept = copy.deepcopy(dict(config))
-    kept["protocol"] = {k: v for k, v in kept["protocol"].items() if k not in LATER}
-    return kept
 
 
 def _trained(

@@ -9,7 +9,7 @@ rest.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxdistill.distillation.distillers import METHODS
@@ -79,6 +79,12 @@ def free(changes: Changes | None = None) -> tuple[str, ...]:
     """What a resumed run may change, by dotted key: none of it changes a result."""
     full = fill(changes or {})
     return tuple(key for key, setting, _ in leaves(schema(full), full) if setting.free)
+
+
+def lasting(config: Changes, section: str, later: Sequence[str]) -> Full:
+    """What a work folder belongs to: all but what may be added to a section later."""
+    kept = {key: one for key, one in config[section].items() if key not in later}
+    return {**copy.deepcopy(dict(config)), section: kept}
 
 
 def usual(changes: Changes) -> Full:
