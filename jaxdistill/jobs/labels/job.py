@@ -27,7 +27,6 @@ from jaxdistill.jobs.labels import table as tables
 from jaxdistill.jobs.labels.cells import Bench
 from jaxdistill.jobs.labels.plan import TUNED, Plan, plan
 from jaxdistill.jobs.labels.tuning import pretrained
-from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.apart import require_outside
@@ -72,12 +71,12 @@ def pretrain(config: Config, workdir: Path, say: Callable = print) -> Path:
     config, workdir = resolve(config), place(workdir)
     with _opened(config, workdir, say) as (home, room):
         taught = pretrained(room, config, config["pretext"])
-        file = workdir / "backbone.safetensors"
+        file, further = workdir / "backbone.safetensors", room.further
         trunk = {"trunk": jax.device_get(taught.student["trunk"])}
         write_weights(file, trunk, facts_of(config, room.pool))
         summary = {
             "pretext": config["pretext"],
-            "films": len(films_of(room.pool, room.further).labels),
+            "films": room.pool.train.size + len(further.groups if further else ()),
             "parameters": parameters(trunk),
             "lesson": str(taught.file.relative_to(workdir)),
         }

@@ -32,8 +32,8 @@ def rows_of(cells: Mapping[Cell, Record]) -> list[Row]:
             rows.append(row | {"reason": own[0][FAILED]})
             continue
         for metric in (*SCALARS, CHOSEN, "calibration_error"):
-            if metric not in told[0]["test"]:
-                continue  # of more than two classes
+            if not all(metric in r["test"] for r in told):
+                continue  # of more than two classes, or scored before it was told
             row[metric] = spread([r["test"][metric] for r in told])
         for metric in BY_CLASS:
             means = np.mean([r["test"][metric] for r in told], axis=0)

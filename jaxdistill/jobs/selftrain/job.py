@@ -28,6 +28,7 @@ from jaxdistill.jobs.selftrain.lessons import (
     School,
     ceiling,
     check,
+    relabelled,
     school_of,
     stage,
     supervised,
@@ -134,7 +135,7 @@ def _trained(
             yield CEILING, main, best
     for way in wanted.spoilt:
         begin, end = wanted.ends(way)
-        spoilt = school_of(school.room, school.folds, way.config)
+        spoilt = relabelled(school, way.config)
         made = tried(begin, supervised, spoilt, way.config, seed)
         if made is not None:
             yield begin, way, made

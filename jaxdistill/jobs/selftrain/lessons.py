@@ -43,14 +43,18 @@ class School(NamedTuple):
 
 def school_of(room: Room, folds: Folds, config: Config) -> School:
     """All films, and which have a label; of the labels a share may be made wrong."""
-    films = films_of(room.pool, room.further)
-    if share := config["films"]["wrong"]:
-        key = jax.random.key(config["films"]["seed"])
-        labels, rows = np.array(films.labels), folds.labelled
-        right = jnp.asarray(labels[rows])
-        labels[rows] = corrupt_labels(right, key, share, room.pool.classes)
-        films = films._replace(labels=labels)  # type: ignore[arg-type]
-    return School(room, folds, films)
+    school = School(room, folds, films_of(room.pool, room.further))
+    return relabelled(school, config) if config["films"]["wrong"] else school
+
+
+def relabelled(school: School, config: Config) -> School:
+    """The same films, of whose kept labels `films.wrong` are wrong."""
+    told, pool, rows = config["films"], school.room.pool, school.folds.labelled
+    key, right = jax.random.key(told["seed"]), pool.train.labels[rows]
+    labels = np.array(school.films.labels)
+    labels[rows] = corrupt_labels(right, key, told["wrong"], pool.classes)
+    films = school.films._replace(labels=labels)  # type: ignore[arg-type]
+    return school._replace(films=films)
 
 
 def check(folds: Folds, wanted: Plan) -> None:
