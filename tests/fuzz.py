@@ -6,8 +6,9 @@ A reader may take what is left of a file, or refuse it in one sentence, within t
 seconds and a gigabyte. Anything else is a finding, and is printed once.
 """
 
+import argparse
 import collections
-import os
+import json
 import sys
 import tempfile
 import time
@@ -92,7 +93,7 @@ def _arrays(draw: Any, one: Seed) -> bytes:
                 warnings.simplefilter("ignore")
                 try:
                     arrays[name] = values.astype(draw(st.sampled_from(KINDS)))
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, OverflowError):
                     arrays[name] = np.zeros(3, draw(st.sampled_from(KINDS)))
         elif way == "shape":
             shape = draw(st.lists(st.integers(0, 9), max_size=5))
@@ -182,14 +183,20 @@ def drive(
     return counted, found
 
 
-def main(seconds: float, names: list[str]) -> int:
+def main() -> int:
     """Drive every reader in turn until the time is over; 1 if something was found."""
+    parser = argparse.ArgumentParser(prog="python fuzz.py", description=__doc__)
+    parser.add_argument("seconds", type=float, help="of CPU")
+    parser.add_argument("names", nargs="*", help="readers, or all")
+    parser.add_argument("--seed", type=int, default=0, help="which damage")
+    parser.add_argument("--json", help="where to write the figures")
+    asked = parser.parse_intermixed_args()
     from bombs import spare
 
     from jaxdistill.cli.streams import quiet_readers
 
     quiet_readers()
-    chosen = [name for name in seeds() if not names or name in names]
+    chosen = [name for name in seeds() if not asked.names or name in asked.names]
     for name in chosen:
         with tempfile.TemporaryDirectory() as held:
             one = seeds()[name]
@@ -198,26 +205,43 @@ def main(seconds: float, names: list[str]) -> int:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (spare(), spare()))
-    total: collections.Counter = collections.Counter()
+    by_reader = {name: collections.Counter() for name in chosen}
     found: dict = {}
-    began, turn = time.process_time(), 0
-    while time.process_time() - began < seconds:
+    began, turn, told = time.process_time(), 0, {}
+    while time.process_time() - began < asked.seconds:
         for name in chosen:
-            counted, more = drive(name, 100, 1000 * turn + os.getpid() % 1000)
-            total += counted
+            counted, more = drive(name, 100, 10_000 * asked.seed + turn)
+            by_reader[name] += counted
             for key in more.keys() - found.keys():
-                told, content = more[key]
-                print(f"found: {' | '.join(told)} ({len(content)} bytes)", flush=True)
+                one, content = more[key]
+                print(f"found: {' | '.join(one)} ({len(content)} bytes)", flush=True)
             found |= more
         turn += 1
-        print(
-            f"{time.process_time() - began:.0f} s of CPU: {total.total()} tried, "
-            f"{total['taken']} taken, {total['refused']} refused, {len(found)} kinds "
-            "found",
-            flush=True,
-        )
+        total = sum(by_reader.values(), collections.Counter())
+        told = {
+            "seconds": round(time.process_time() - began),
+            "seed": asked.seed,
+            "tried": total.total(),
+            "taken": total["taken"],
+            "refused": total["refused"],
+            "found": [one._asdict() for one, _ in found.values()],
+            "by_reader": by_reader,
+        }
+        if asked.json:
+            Path(asked.json).write_text(json.dumps(told, indent=2) + "\n")
+        if turn % 10 == 1:
+            print(line(told), flush=True)
+    print(line(told))
     return int(bool(found))
 
 
+def line(told: dict) -> str:
+    """The figures so far."""
+    return (
+        "{seconds} s of CPU: {tried} tried, {taken} taken, {refused} refused, "
+        "{kinds} kinds found"
+    ).format(**told, kinds=len(told["found"]))
+
+
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main())

@@ -22,15 +22,19 @@ from jaxdistill.data.case_files import open_case
 from jaxdistill.data.check import check
 from jaxdistill.data.images import read_image, read_labels
 from jaxdistill.data.site_pool import read_table
+from jaxdistill.data.unlabelled import read_unlabelled
 from jaxdistill.data.volumes import read_volume
 from jaxdistill.engine.schedule import Schedule
 from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
+from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.ship.compress import to_bytes
 from jaxdistill.jobs.ship.regenerate import load_parcel
 from jaxdistill.jobs.study.predict import read_study
 from jaxdistill.networks import build_segmenter
-from jaxdistill.networks.weights import read_tensors
+from jaxdistill.networks.backbones import build_backbone
+from jaxdistill.networks.public_names import VIT
+from jaxdistill.networks.weights import public_weights, read_tensors
 from jaxdistill.run.weights_file import write_weights
 from jaxdistill.sharing.packing import pack
 from jaxdistill.sharing.shipping import PROBES, Net, Parcel
@@ -75,6 +79,21 @@ def nnunet(file: Path) -> Any:
 
 def checked(file: Path) -> Any:
     return check(file)
+
+
+@functools.cache
+def vit() -> tuple[Any, Any]:
+    backbone = build_backbone("vit", (8, 8, 1), patch=4, width=8, depth=2, heads=2)
+    return backbone, backbone.init(jax.random.key(0))
+
+
+def begun(file: Path) -> Any:
+    backbone, trunk = vit()
+    return begin_with(file, {"trunk": trunk}, backbone, lambda line: None)
+
+
+def unlabelled(file: Path) -> Any:
+    return read_unlabelled(file, toy_pool(), group=r"(sick|normal)\d")
 
 
 def table(file: Path) -> Any:
@@ -138,6 +157,18 @@ def _model() -> bytes:
         return path.read_bytes()
 
 
+def _public() -> dict[str, np.ndarray]:
+    tensors = public_weights(vit()[1], VIT, channels=1)
+    return {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+
+
+def _kept() -> bytes:
+    with tempfile.TemporaryDirectory() as held:
+        path = Path(held) / "network.safetensors"
+        write_weights(path, {"student": {"trunk": vit()[1]}}, {})
+        return path.read_bytes()
+
+
 def _volume(suffix: str, mask: bool = False) -> bytes:
     import nibabel
 
@@ -198,6 +229,9 @@ def seeds() -> dict[str, Seed]:
         "mnist": Seed("mnist.npz", npz(_mnist()), mnist, _mnist(), npz),
         "check npz": Seed("mnist.npz", npz(_mnist()), checked, _mnist(), npz),
         "weights": Seed("w.npz", npz(tensors), read_tensors, tensors, npz),
+        "public": Seed("w.npz", npz(_public()), begun, _public(), npz),
+        "backbone": Seed("network.safetensors", _kept(), begun),
+        "unlabelled": Seed("films.zip", _zip(_films()), unlabelled),
         "model": Seed("model.safetensors", _model(), load_model),
         "films": Seed("films.zip", _zip(_films()), folder),
         "check zip": Seed("films.zip", _zip(_films(), zipfile.ZIP_BZIP2), checked),
