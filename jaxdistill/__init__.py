@@ -38,8 +38,8 @@ from jaxdistill.engine.training import Recipe as Recipe
 from jaxdistill.engine.unroll import unroll as unroll
 from jaxdistill.errors import InputError as InputError
 from jaxdistill.evaluation.evaluate import evaluate as evaluate
-from jaxdistill.types import Method as Method
-from jaxdistill.types import Network as Network
-from jaxdistill.types import Pool as Pool
-from jaxdistill.types import Split as Split
-from jaxdistill.types import Synthetic as Synthetic
+from jaxdistill.types.learning import Method as Method
+from jaxdistill.types.networks import Network as Network
+from jaxdistill.types.sets import Pool as Pool
+from jaxdistill.types.sets import Split as Split
+from jaxdistill.types.sets import Synthetic as Synthetic

@@ -90,6 +90,20 @@ def test_bad_arrays_are_errors(tiny, rule):
     assert rule in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "shape", [(60, 12, 12, 4), (60, 12, 12, 0), (0, 12, 12), (60, 12, 0), (60,)]
+)
+def test_digits_of_other_shapes_are_refused_before_they_are_resized(tmp_path, shape):
+    count, right = 60, np.zeros((60, 12, 12), np.uint8)
+    labels = {f"{s}_labels": np.arange(count) % 10 for s in ("train", "test")}
+    for changed in ("train", "test"):
+        images = {"train_images": right, "test_images": right}
+        images[f"{changed}_images"] = np.zeros(shape, np.uint8)
+        np.savez(tmp_path / "mnist.npz", **labels, **images)
+        with pytest.raises(InputError, match=f"{changed}_images.*count, height, width"):
+            data.mnist(root=tmp_path, size=8)
+
+
 @pytest.mark.parametrize("keep", [0, 100, -200])
 def test_truncated_files(tiny, keep):
     tiny.write_bytes(tiny.read_bytes()[:keep])

@@ -17,6 +17,7 @@ FILES = [  # a file of one kind with one thing changed, and what the refusal tel
         for change, part in (
             ({"points": 3}, "its points are no list"),
             ({"points": [3]}, "points[0] must be a section"),
+            ({"points": ["\ud800"]}, "points[0] must be a section, and is \ufffd"),
             ({"points": [{"set": "a", "x": 2, "y": 0}] * 3}, "points[0].x=2"),
             ({"points": [{"set": "a", "x": 0.5, "y": "b"}] * 3}, "points[0].y='b'"),
             ({"points": [{"x": 0.5, "y": 0.5}] * 3}, "points[0].set"),

@@ -79,8 +79,6 @@ def _check_npz(path: Path) -> Report:
             (notes if held else problems).append(text)
             continue
         try:
-            images = images[..., None] if images.ndim == 3 else images
-            labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
             found[split] = as_raw(path, split, images, labels, 0)
         except InputError as error:
             problems.append(str(error))

@@ -61,8 +61,7 @@ def medmnist(
     arrays = read_arrays(path, facts.bytes(size))
     splits, first = {}, 0
     for split, count in zip(SPLITS, facts.counts, strict=True):
-        images, labels = _split_arrays(path, arrays, split)
-        splits[split] = as_raw(path, split, images, labels, first)
+        splits[split] = as_raw(path, split, *_split_arrays(path, arrays, split), first)
         first += count
     pool = make_pool(name, splits, facts.classes, zca=zca)
     _check_md5(path, facts.md5[size])
@@ -78,14 +77,15 @@ def mnist(root: Root = "", size: DigitSize = 28, *, zca: Whiten = False) -> Pool
     """
     path = data_root(root) / "mnist.npz"
     arrays = read_arrays(path)
-    images, labels = _split_arrays(path, arrays, "train")
-    whole = as_raw(path, "train", _resized(images, size), labels, 0)
-    held_out = len(whole.labels) - min(MNIST_VAL, len(whole.labels) // 6)
-    images, labels = _split_arrays(path, arrays, "test")
+    whole = as_raw(path, "train", *_split_arrays(path, arrays, "train"), 0)
+    whole = _resized(whole, size)
+    count = len(whole.labels)
+    held_out = count - min(MNIST_VAL, count // 6)
+    test = as_raw(path, "test", *_split_arrays(path, arrays, "test"), count)
     splits = {
         "train": Raw(*(part[:held_out] for part in whole)),
         "val": Raw(*(part[held_out:] for part in whole)),
-        "test": as_raw(path, "test", _resized(images, size), labels, len(whole.labels)),
+        "test": _resized(test, size),
     }
     return make_pool("mnist", splits, tuple("0123456789"), "digits", zca=zca)
 
@@ -121,17 +121,8 @@ def _require_file(path: Path) -> None:
 def _split_arrays(
     path: Path, arrays: dict[str, np.ndarray], split: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images as n h w c, labels as n."""
     _require_keys(path, arrays, split)
-    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4:
-        raise InputError(
-            f"{split}_images in {path} have shape {arrays[f'{split}_images'].shape}; "
-            "it must be (count, height, width) with or without channels: use the "
-            "published file"
-        )
-    return images, labels[:, 0] if labels.shape[1:] == (1,) else labels
+    return arrays[f"{split}_images"], arrays[f"{split}_labels"]
 
 
 def _require_keys(path: Path, found: Collection[str], split: str) -> None:
@@ -163,13 +154,19 @@ def check_published(
 def as_raw(
     path: Path, split: str, images: np.ndarray, labels: np.ndarray, first: int
 ) -> Raw:
-    if images.ndim != 4:
+    """Images as n h w c and labels as n, each image a group of its own.
+
+    Raises `InputError` where they are of other shapes.
+    """
+    whole = images[..., None] if images.ndim == 3 else images
+    if whole.ndim != 4 or whole.shape[3] not in (1, 3) or 0 in whole.shape:
         raise InputError(
             f"{split}_images in {path} are {images.dtype} of shape {images.shape}; it "
-            "must be (count, height, width) with or without channels: use the "
-            "published file"
+            "must be (count, height, width), none of them 0, with one or three "
+            "channels or without: use the published file"
         )
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+    labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(whole):
         raise InputError(
             f"{split}_labels in {path} are {labels.dtype} of shape {labels.shape}; one "
             f"integer for each of the {len(images)} images is needed: use the "
@@ -177,7 +174,7 @@ def as_raw(
         )
     # No patient is known: every image is its own group.
     groups = np.arange(first, first + len(labels))
-    return Raw(images, labels, groups)
+    return Raw(whole, labels, groups)
 
 
 def _check_md5(path: Path, published: str) -> None:
@@ -190,7 +187,9 @@ def _check_md5(path: Path, published: str) -> None:
         )
 
 
-def _resized(images: np.ndarray, size: int) -> np.ndarray:
+def _resized(raw: Raw, size: int) -> Raw:
+    images = raw.images
     if images.shape[1:3] == (size, size) or images.dtype != np.uint8:
-        return images
-    return np.stack([fit_image(image, size, images.shape[-1]) for image in images])
+        return raw
+    made = np.stack([fit_image(image, size, images.shape[-1]) for image in images])
+    return raw._replace(images=made)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.names import shown
 from jaxdistill.settings import Setting, settings_of
 
 Record = TypeVar("Record", bound=tuple)
@@ -32,4 +33,4 @@ def _checked(value: Any, setting: Setting) -> Any:
 
 
 def _brief(value: Any) -> str:
-    return str(value)[:40]
+    return shown(str(value))[:40]
