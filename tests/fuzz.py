@@ -93,7 +93,7 @@ def _arrays(draw: Any, one: Seed) -> bytes:
                 warnings.simplefilter("ignore")
                 try:
                     arrays[name] = values.astype(draw(st.sampled_from(KINDS)))
-                except (TypeError, ValueError, OverflowError):
+                except Exception:  # of many types, as pairs of kinds differ
                     arrays[name] = np.zeros(3, draw(st.sampled_from(KINDS)))
         elif way == "shape":
             shape = draw(st.lists(st.integers(0, 9), max_size=5))
