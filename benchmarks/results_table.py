@@ -63,7 +63,7 @@ MAKERS = {
     "segmenters": (SEGMENTERS, "student."),
     "backbones": (BACKBONES, "backbone."),
     "weightings": (WEIGHTINGS, "trajectory.weighting."),
-    "pretexts": (PRETEXTS, "pretext."),
+    "pretexts": (PRETEXTS, ""),  # each in a section of its own name
     "learning": ({"Regime": Regime, "Viewing": Viewing}, ""),
 }
 JOBS = {
@@ -157,7 +157,8 @@ def settings(name: str) -> str:
     if name in MAKERS:
         makers, at = MAKERS[name]
         return "\n\n".join(
-            f"`{maker}`\n\n{settings_table(section_of(makers[maker]), at)}"
+            f"`{maker}`\n\n"
+            + settings_table(section_of(makers[maker]), at or lead(name, maker))
             for maker in makers
             if section_of(makers[maker])
         )
@@ -165,8 +166,12 @@ def settings(name: str) -> str:
         return of_sections(JOBS[name]())
     method = next(iter(METHODS))
     section = {key: node for key, node in root(method).items() if key != method}
-    parts = {k: v for k, v in section["optimizer"].items() if isinstance(v, dict)}
-    return of_sections(section | {f"optimizer.{k}": v for k, v in parts.items()})
+    return of_sections(section)
+
+
+def lead(kind: str, maker: str) -> str:
+    """Where the settings of a maker stand that has a section of its own."""
+    return f"{maker}." if kind == "pretexts" else ""
 
 
 def of_sections(section: Section, at: str = "") -> str:

@@ -203,3 +203,15 @@ def test_a_steady_part_keeps_the_highest_rate():
     np.testing.assert_array_equal(first["trunk"]["kernel"], params["trunk"]["kernel"])
     moved = params["predictor"]["kernel"] - 0.05 * grads[0]["predictor"]["kernel"]
     close(first["predictor"]["kernel"], moved)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd", "lars"])
+def test_a_still_part_is_moved_by_nothing(optimiser):
+    """Neither by a gradient nor by decay."""
+    still = PRETEXT._replace(still=("trunk",))
+    regime = REGIME._replace(optimiser=optimiser, weight_decay=0.5, warmup=0.0)
+    params, grads = some(3)
+    for after, _ in walk(regime, params, grads, still):
+        for name, value in params["trunk"].items():
+            np.testing.assert_array_equal(after["trunk"][name], value)
+        assert (after["predictor"]["kernel"] != params["predictor"]["kernel"]).all()

@@ -139,3 +139,17 @@ def test_no_seeds_and_no_epochs_are_refused():
         evaluator(network, Recipe(epochs=0))
     with pytest.raises(InputError, match=r"eval\.momentum=1"):
         subset_evaluator(network, Recipe(momentum=1.0))
+
+
+def test_the_last_images_stand_beside_images_where_the_batch_counts():
+    """As some networks normalise over all of a batch, which nothing may be added to."""
+
+    def apply(params, images):
+        flat = images.reshape(len(images), -1)[:, :CLASSES]
+        return flat - flat.mean(axis=0, keepdims=True)
+
+    network = linear_network()._replace(apply=apply, name="linear,norm=batch")
+    split = make_split(np.arange(300) % CLASSES, 0)
+    again = jnp.concatenate([split.images, split.images[:212]])
+    want = predict(network, (), split._replace(images=again, labels=jnp.arange(512)))
+    np.testing.assert_allclose(predict(network, (), split), want[:300], rtol=1e-5)

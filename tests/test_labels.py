@@ -122,6 +122,14 @@ def test_pretrained_weights_are_tuned_by_another_command(tmp_path, finished):
         r for r in all_rows if (r["trained"], r["labels_per_class"]) == ("byol", 2)
     )
     assert rows[0]["auc"] == other["auc"]
+    # With more films added, the file is of the most again; it is kept otherwise.
+    file, more = tmp_path / "tuned" / "model.safetensors", {"per_class": (2, 3)}
+    before = file.read_bytes()
+    for same in (False, True):
+        told = config(start=str(backbone), labels=more)
+        job.finetune(told, tmp_path / "tuned", say=lambda text: None)
+        assert (file.read_bytes() == before) is same
+        before = file.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -153,13 +161,21 @@ def test_the_table_says_who_is_ahead():
         by_class = {"sensitivity": [0.5, 0.5], "specificity": [0.5, 0.5]}
         return {"test": {**scores, **by_class, "auc": auc}, "val": {"auc": auc}}
 
-    aucs = {"byol": (0.7, 0.8), "mae": (0.6, 0.6)}
-    rows = rows_of(
-        {Cell(n, 5, d): cell(a) for n, own in aucs.items() for d, a in enumerate(own)}
+    def told(**aucs):
+        cells = {
+            Cell(name, 5, draw): cell(auc)
+            for name, own in aucs.items()
+            for draw, auc in enumerate(own)
+        }
+        return best(rows_of(cells), cells, 5)
+
+    assert told(byol=(0.7, 0.8, 0.9), mae=(0.6, 0.7, 0.74)) == (
+        "At 5 a class byol is ahead of mae by 0.120 in AUC, standard error 0.020."
     )
-    assert best(rows, 5) == (
-        "At 5 a class byol is ahead of mae by 0.150 in AUC, standard error 0.050."
-    )
+    assert "of mae by 0.100 in AUC, standard error 0.000" in told(
+        byol=(0.7, 0.8), mae=(0.6, 0.7)
+    )  # draw by draw, however much draws differ
+    assert told(distilled=(0.7, 0.8), mae=(0.6, 0.6)).endswith("standard error 0.050.")
 
 
 def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):

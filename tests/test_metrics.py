@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as sk
 
 from jaxdistill.evaluation.metrics import (
+    as_probabilities,
     binary_auc,
     class_scores,
     macro_auc,
@@ -99,3 +100,13 @@ def test_summaries_hold_mean_sample_deviation_and_count():
         "v": {"mean": [1.0, 2.0], "std": [pytest.approx(2**0.5), 0.0], "n": 2},
     }
     assert summarise(runs[:1])["v"] == {"mean": [0.0, 2.0], "std": [0.0, 0.0], "n": 1}
+
+
+def test_films_that_are_sure_keep_their_order():
+    """In float32 all margins above some 17 would be one probability, a tie."""
+    margins = np.linspace(10, 34, 25, dtype=np.float32)
+    said = as_probabilities(np.stack([np.zeros_like(margins), margins], axis=1))
+    assert said.dtype == np.float64
+    assert (np.diff(said[:, 1]) > 0).all()
+    assert (np.diff(said[:, 0]) < 0).all()
+    np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-15)

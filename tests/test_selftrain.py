@@ -1,5 +1,6 @@
 """The selftrain job: stages, ablations, resuming, and what it refuses."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from jaxdistill.data.film_phantom import phantom
 from jaxdistill.data.folds import divide
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.lessons.films import films_of
+from jaxdistill.jobs.lessons.judging import require_judged
 from jaxdistill.jobs.lessons.training import FILE, Room
-from jaxdistill.jobs.selftrain import job
+from jaxdistill.jobs.selftrain import figure, job
 from jaxdistill.jobs.selftrain.lessons import School, school_of, stage_lesson
 from jaxdistill.jobs.selftrain.plan import plan
 from jaxdistill.jobs.settings.resolve import resolve
@@ -189,7 +191,7 @@ def test_labels_of_folds_are_hidden_from_training(tmp_path):
         (["--config.views.local=20"], "views.local=20"),
         (["--config.stage.batch=4000"], "fewer than a batch of 4000"),
         (["--config.data.zca=true"], "data.zca=true"),
-        (["--config.start=none.safetensors"], "none.safetensors"),
+        (["--config.start=none.safetensors"], "start='none.safetensors' is no file"),
         (["--config.protocol.ablations=ssl"], "protocol.ablations='ssl'"),
         (["--config.evolve.ssl=1.5"], "evolve.ssl=1.5"),
     ],
@@ -211,6 +213,36 @@ def test_what_cannot_be_is_refused_in_a_sentence(flags, told, tmp_path, capsys):
     assert told in error, error
     assert error.count("\n") == 1, error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", ["stage_1", "stage_2", "supervised", "ceiling"])
+def test_a_variant_may_not_have_the_name_of_a_row(name):
+    wanted = config(protocol={"variants": {name: {"stage": {"epochs": 2}}}})
+    with pytest.raises(InputError, match=rf"protocol\.variants.*{name}"):
+        plan(resolve(wanted))
+
+
+def test_a_class_with_one_test_film_is_refused_before_any_training():
+    pool = phantom(16, train=120, val=160, test=160)
+    labels = np.maximum(np.arange(pool.test.size) % pool.classes, 1)
+    labels[3] = 0
+    test = pool.test._replace(labels=labels)
+    with pytest.raises(InputError, match="'COVID' has 1 of the test films"):
+        require_judged(dataclasses.replace(pool, test=test))
+
+
+def test_shares_of_wrong_labels_that_differ_are_two_rows():
+    made = plan(resolve(config(protocol={"wrong": (0.1, 0.10000001)})))
+    assert len(set(made.rows)) == len(made.rows) == 7
+
+
+def test_a_robustness_figure_shows_what_each_model_was_tried_with(tmp_path):
+    """Also where one lacks the panel that another has, in either order."""
+    curve = {"strengths": [0.0, 1.0], "scores": [0.9, 0.8]}
+    for one, two in (("noise", "blur"), ("blur", "noise")):
+        told = {"supervised": {one: curve, two: curve}, "stage_2": {two: curve}}
+        figure.curves(tmp_path / "curves.png", told)
+        figure.curves(tmp_path / "curves.png", dict(reversed(told.items())))
 
 
 def test_a_variant_may_not_have_other_data():

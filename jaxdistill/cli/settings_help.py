@@ -33,7 +33,8 @@ def settings_table(section: Section, at: str) -> str:
     rows = ["| setting | usual | meaning | values |", "|---|---|---|---|"]
     for name, node in section.items():
         if isinstance(node, Setting):
-            usual = f"`{_shown(node.usual)}`"
+            needed = node.usual == "" and node.kind is not str
+            usual = "must be given" if needed else f"`{_shown(node.usual)}`"
             values = _values(node) or _kind(node)
             rows.append(f"| `{at}{name}` | {usual} | {node.meaning} | {values} |")
         if isinstance(node, Chosen):

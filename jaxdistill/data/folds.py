@@ -69,8 +69,14 @@ def divide(
             "lower films.folds or films.labelled, or name more in films.unlabelled"
         )
     share = np.cumsum(counts[others])
-    bounds = [int(np.searchsorted(share, share[-1] * k / folds)) for k in range(folds)]
+    ends = share[-1] * np.arange(folds) / folds
+    bounds = np.searchsorted(share, ends, side="right").tolist()
     parts = [others[a:b] for a, b in zip(bounds, [*bounds[1:], None], strict=True)]
+    if not all(parts):
+        raise InputError(
+            f"the {len(others)} patients without labels have so many films each that "
+            f"one of films.folds={folds} is left empty: lower films.folds"
+        )
     return Folds(rows, tuple(_rows(of, part) for part in parts))
 
 

@@ -28,7 +28,7 @@ from jaxdistill.engine.training import (
     train_fresh,
 )
 from jaxdistill.errors import InputError
-from jaxdistill.evaluation.metrics import scores, summarise
+from jaxdistill.evaluation.metrics import as_probabilities, scores, summarise
 from jaxdistill.settings import require
 from jaxdistill.types import Network, Params, PRNGKey, Split, Synthetic
 
@@ -82,9 +82,9 @@ def evaluate(
     how = recipe or (Schedule() if jnp.ndim(rate) else Recipe())
     _require_rate(rate, examples.size, how)
     run = evaluator(network, how, mesh=mesh)
-    probabilities = run(examples, test, rate, jax.random.split(key, seeds))
+    said = run(examples, test, rate, jax.random.split(key, seeds))
     labels = np.asarray(test.labels)
-    return summarise([scores(p, labels) for p in probabilities])
+    return summarise([scores(p, labels) for p in said])
 
 
 def _require_labels(split: Split, classes: int, by: str, said: str) -> None:
@@ -141,14 +141,15 @@ def evaluator(
         def all_of(shared, keys):
             def one(key):
                 params = train_fresh(network, recipe, shared[0], shared[2], key)
-                return predict(network, params, shared[1])
+                return predict_logits(network, params, shared[1])
 
             return map_population(one, keys, mode=population)
 
         return spread(all_of, mesh or make_mesh(1))((examples, split, lr), keys)
 
     def call(examples, split, lr, keys):
-        return np.asarray(run(examples, split, jnp.asarray(lr, jnp.float32), keys))
+        rate = jnp.asarray(lr, jnp.float32)
+        return as_probabilities(np.asarray(run(examples, split, rate, keys)))
 
     return call
 
@@ -174,7 +175,7 @@ def subset_evaluator(
                     images=train.images[chosen], targets=train.targets[chosen]
                 )
                 params = train_fresh(network, recipe, part, lr, key)
-                return predict(network, params, split)
+                return predict_logits(network, params, split)
 
             return map_population(one, indices, keys, mode=population)
 
@@ -183,22 +184,30 @@ def subset_evaluator(
 
     def call(train, indices, split, lr, keys):
         rate = jnp.asarray(lr, jnp.float32)
-        return np.asarray(run(train, jnp.asarray(indices), split, rate, keys))
+        rows = jnp.asarray(indices)
+        return as_probabilities(np.asarray(run(train, rows, split, rate, keys)))
 
     return call
 
 
 def predict(network: Network, params: Params, split: Split) -> Float[Array, "n k"]:
     """Class probabilities of every image of a split, in chunks; pure."""
+    return jax.nn.softmax(predict_logits(network, params, split))
+
+
+def predict_logits(
+    network: Network, params: Params, split: Split
+) -> Float[Array, "n k"]:
+    """Logits of every image of a split, in chunks; pure."""
     size = split.size
     chunk = min(CHUNK, size)
     short = -size % chunk
-    padded = jnp.pad(split.images, ((0, short), (0, 0), (0, 0), (0, 0)))
+    # With images of the split, as some networks normalise over all of a batch.
+    padded = jnp.pad(split.images, ((0, short), (0, 0), (0, 0), (0, 0)), mode="wrap")
     chunks = padded.reshape(-1, chunk, *split.images.shape[1:])
 
     def part(images):
-        logits = network.apply(params, standardise(images, split.standard))
-        return jax.nn.softmax(logits)
+        return network.apply(params, standardise(images, split.standard))
 
     out = jax.lax.map(part, chunks)
     return out.reshape(-1, out.shape[-1])[:size]

@@ -2,9 +2,19 @@
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import softmax
 from scipy.stats import rankdata
 
 SELECTABLE = ("accuracy", "balanced_accuracy", "auc", "f1_weighted", "harmonic_mean")
+
+
+def as_probabilities(
+    logits: Float[np.ndarray, "*batch k"],
+) -> Float[np.ndarray, "*batch k"]:
+    """The softmax of logits in float64: in float32 what is sure is all equally sure,
+    from a margin of some 17 on, and has no order.
+    """
+    return softmax(logits.astype(np.float64), axis=-1)
 
 
 def scores(

@@ -20,11 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.special import softmax
 
 from jaxdistill.augment.resample import Lines, blur, resizing, through, to_lines
 from jaxdistill.errors import InputError, require_name
-from jaxdistill.evaluation.metrics import SELECTABLE, scores
+from jaxdistill.evaluation.metrics import SELECTABLE, as_probabilities, scores
 from jaxdistill.types import Images, Logits, PRNGKey
 
 STRENGTHS = ("mild", "moderate", "strong", "severe")
@@ -104,7 +103,7 @@ def robustness(
             )
             for start in range(0, len(images), CHUNK)
         ]
-        p = softmax(np.concatenate(logits).astype(np.float64), axis=1)
+        p = as_probabilities(np.concatenate(logits))
         values.append(float(scores(p, labels)[score]))
     return Curve(("none", *STRENGTHS), strengths, tuple(values))
 

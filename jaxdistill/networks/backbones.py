@@ -27,8 +27,9 @@ from jaxdistill.ranges import OneOf, Range, Width
 from jaxdistill.settings import Small, choose, declared
 from jaxdistill.types import Backbone, Head, Network
 
-# One scale for each pixel, as the norm "layer" has it, fits images of one size alone.
-ANY_SIZE = tuple(norm for norm in NORMS if norm != "layer")
+# One scale for each pixel, as the norm "layer" has it, fits images of one size alone;
+# statistics of a batch, as "batch" has them, let a film's features depend on others.
+ONE_BY_ONE = tuple(norm for norm in NORMS if norm not in ("layer", "batch"))
 
 
 @declared("backbone")
@@ -37,7 +38,7 @@ def resnet(
     *,
     width: Annotated[Width, "channels of the stem", Small(4)] = 64,
     norm: Annotated[
-        str, OneOf((*ANY_SIZE, "affine")), "how features are normalised"
+        str, OneOf((*ONE_BY_ONE, "affine")), "how features are normalised"
     ] = "instance",
     stem: Annotated[
         str, OneOf(STEMS), "first layers; the large ones quarter the image"
@@ -46,8 +47,8 @@ def resnet(
 ) -> Backbone:
     """ResNet-18 without a head, eight times `width` features.
 
-    `norm="batch"` uses the statistics of the batch at hand on one device, see
-    `layers.Norm`; "affine" those that `weights.fold_norms` folded into the weights.
+    `norm="affine"` has the statistics that `weights.fold_norms` folded into the
+    weights.
     """
     check(image_shape, 1, norm=norm, width=width)
     choices: dict[str, Any] = {"width": width, "norm": norm, "stem": stem}
@@ -61,7 +62,7 @@ def convnet_backbone(
     *,
     width: Annotated[Width, "channels of every block", Small(4)] = 128,
     depth: Annotated[int, Range(0, 100), "blocks; 0: by the image's size"] = 0,
-    norm: Annotated[str, OneOf(ANY_SIZE), "how features are normalised"] = "instance",
+    norm: Annotated[str, OneOf(ONE_BY_ONE), "how features are normalised"] = "instance",
     activation: ActivationSetting = "relu",
     pooling: PoolingSetting = "avg",
     conv: ConvSetting = "auto",

@@ -67,6 +67,8 @@ def descent(pretext: Pretext, regime: Regime, course: Course) -> Descent:
         waits = now.time < regime.frozen * course.per_epoch
 
         def moved(path, old, move):
+            if _name(path[0]) in pretext.still:
+                return old  # by no decay either
             own = steady if _name(path[0]) in pretext.steady else rate
             if regime.optimiser == "adamw" and old.ndim > 1:
                 move = move + decay * old

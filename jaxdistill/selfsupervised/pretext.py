@@ -58,7 +58,8 @@ class Pretext(NamedTuple):
     `target` is a moving average of the parameters where `follows`, else the parameters.
     `memory` is what is kept beside them, at its start. `axis` names the mesh axis that
     a batch is divided over, for what looks at all of it. `late` are paths of what waits
-    for some epochs, `steady` the parts whose rate does not fall.
+    for some epochs, `steady` the parts whose rate does not fall, `still` those that
+    never move.
     """
 
     init: Callable[[PRNGKey], Params]
@@ -67,6 +68,7 @@ class Pretext(NamedTuple):
     follows: bool = False
     late: tuple[tuple[str, ...], ...] = ()
     steady: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
 
 
 def init_parts(

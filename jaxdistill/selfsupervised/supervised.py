@@ -46,4 +46,4 @@ def supervised(
         return soft_cross_entropy(logits, target), ({}, memory)
 
     init = init_parts({"trunk": backbone, "classes": head})
-    return Pretext(init, loss, follows=True)
+    return Pretext(init, loss, follows=True, still=("trunk",) if probe else ())

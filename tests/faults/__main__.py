@@ -50,7 +50,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="jaxdistill-faults-") as held:
         os.chmod(held, 0o755)
         home = Path(given.home or held).absolute()
-        told = campaign(World(home), wanted, given.seed, given.json)
+        command = " ".join(["python -m faults", *sys.argv[1:]])
+        told = campaign(World(home), wanted, given.seed, given.json, command)
     return int(told["tried"] != told["as_promised"] or told["lost"] > 0)
 
 
@@ -65,7 +66,9 @@ def in_turns(wanted: list[Trial]) -> list[Trial]:
     return [wanted[i] for i in order]
 
 
-def campaign(world: World, wanted: list[Trial], seed: int, file: str | None) -> dict:
+def campaign(
+    world: World, wanted: list[Trial], seed: int, file: str | None, command: str
+) -> dict:
     """Every trial in turn; what came of them in numbers, and of those that failed."""
     tried, kept, lost, failed = Counter(), Counter(), 0, []
     began, told = time.perf_counter(), {}
@@ -83,6 +86,7 @@ def campaign(world: World, wanted: list[Trial], seed: int, file: str | None) -> 
             one = {"verb": trial.subject, "fault": trial.name, "lost": outcome.lost}
             failed.append(one)
         told = {
+            "command": command,
             "planned": len(wanted),
             "tried": sum(tried.values()),
             "as_promised": sum(kept.values()),

@@ -55,6 +55,7 @@ FILES = {
     "selftrain": ("lessons/*/*.safetensors", "scores/*.json"),
     "compare-labels": ("lessons/*/*.safetensors", "cells/*.json"),
     "pretrain": ("lessons/*/*.safetensors", "backbone.safetensors"),
+    "finetune": ("cells/*.json", "model.safetensors"),
     "segment": ("models/*.safetensors", "teachers/*/*.safetensors", "scores/*.json"),
 }
 ENDED = {
@@ -160,6 +161,7 @@ def processes() -> Iterator[Trial]:
         "selftrain": (7, 16),
         "compare-labels": (5, 9),
         "pretrain": (3, 6),
+        "finetune": (2, 4),
         "predict": (2,),
     }.items():
         for count in counts:
@@ -192,6 +194,7 @@ def disks() -> Iterator[Trial]:
         "selftrain": (9,),
         "compare-labels": (6,),
         "pretrain": (4,),
+        "finetune": (3,),
         "predict": (1,),
     }.items():
         for count in counts:

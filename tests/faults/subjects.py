@@ -133,6 +133,13 @@ def of_backbone(folder: Path) -> Any:
     return [_digest(whole), _lessons(folder)]
 
 
+def of_tuned(folder: Path) -> Any:
+    """The rows of a tuned backbone, and the bytes of the network that is kept."""
+    told = json.loads((folder / "run" / "summary.json").read_text())
+    whole = (folder / "run" / "model.safetensors").read_bytes()
+    return {"rows": told["rows"], "model": _digest(whole)}
+
+
 def of_masks(folder: Path) -> Any:
     """The masks of volumes."""
     import nibabel
@@ -194,6 +201,11 @@ def _labels(verb: str) -> Callable[[Path], list[str]]:
     return lambda folder: tiny.command(verb, folder / "run", config=config)
 
 
+def _finetune(folder: Path) -> list[str]:
+    start = f"--config.start={folder / 'from' / 'backbone.safetensors'}"
+    return [*_labels("finetune")(folder), start]
+
+
 def _foretell(folder: Path) -> list[str]:
     study = f"--study={folder / 'from' / 'study.json'}"
     return tiny.command("predict", folder / "run", study, *FEW, config=COMPARISON)
@@ -222,6 +234,7 @@ SUBJECTS = {
         Subject("selftrain", _selftrain, of_stages),
         Subject("compare-labels", _labels("compare-labels"), of_labels),
         Subject("pretrain", _labels("pretrain"), of_backbone),
+        Subject("finetune", _finetune, of_tuned, needs="pretrain"),
         Subject("predict", _foretell, of_prediction, ("predict.json",), "study"),
         Subject("segment-predict", _predict, of_masks, ("scan.nii.gz",), "segment"),
     )

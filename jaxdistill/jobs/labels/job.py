@@ -24,9 +24,10 @@ from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.labels import figure
 from jaxdistill.jobs.labels import table as tables
-from jaxdistill.jobs.labels.cells import Bench
-from jaxdistill.jobs.labels.plan import TUNED, Plan, plan
+from jaxdistill.jobs.labels.cells import FAILED, Bench
+from jaxdistill.jobs.labels.plan import TUNED, Plan, digest_of, plan
 from jaxdistill.jobs.labels.tuning import pretrained
+from jaxdistill.jobs.lessons.judging import require_judged
 from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.apart import require_outside
@@ -35,10 +36,11 @@ from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run.files import write_atomic, write_json
+from jaxdistill.run.kept import usable
 from jaxdistill.run.places import place
 from jaxdistill.run.report import costs
 from jaxdistill.run.rows import Row, as_csv
-from jaxdistill.run.weights_file import write_weights
+from jaxdistill.run.weights_file import read_weights, write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 LATER = ("rows", "per_class", "draws")  # of labels
@@ -88,13 +90,14 @@ def pretrain(config: Config, workdir: Path, say: Callable = print) -> Path:
 def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> list[Row]:
     began = time.perf_counter()
     workdir = place(workdir)
-    with _opened(config, workdir, say) as (home, room):
+    with _opened(config, workdir, say, judged=True) as (home, room):
         bench = Bench(room, config)
         cells = {cell: bench.score(cell) for cell in wanted.cells}
         bench.keep(wanted.rows)
         rows = tables.rows_of(cells)
+        text = tables.as_markdown(rows, cells)
         write_atomic(home.path / "table.csv", as_csv(rows).encode())
-        write_atomic(home.path / "table.md", tables.as_markdown(rows).encode())
+        write_atomic(home.path / "table.md", text.encode())
         if figures.available():
             figure.by_labels(home.figures / "labels.png", rows)
         if wanted.rows == (TUNED,):
@@ -109,19 +112,24 @@ def _keep_tuned(room: Room, config: Config, bench: Bench, wanted: Plan) -> None:
     most = max(wanted.per_class)
     file = room.folder / "model.safetensors"
     cell = next(c for c in wanted.cells if c.per_class == most)
-    if not file.exists() and "failed" not in bench.score(cell):
+    told = f"{cell.name}_{digest_of(config, cell)}"
+    kept = usable(file, lambda path: read_weights(path)[1])
+    if (kept or {}).get("cell") != told and FAILED not in bench.score(cell):
         params = {"student": jax.device_get(bench.model(cell))}
-        write_weights(file, params, facts_of(config, room.pool))
+        facts = facts_of(config, room.pool) | {"cell": told}
+        write_weights(file, params, facts)
 
 
 @contextlib.contextmanager
 def _opened(
-    config: Config, workdir: Path, say: Callable
+    config: Config, workdir: Path, say: Callable, judged: bool = False
 ) -> Iterator[tuple[Workdir, Room]]:
     """The work folder and what lessons in it share; the configuration checked."""
     split_cpu(config["devices"]["cpu"])
     require_outside(config, workdir)
     pool = build_films(config)
+    if judged:
+        require_judged(pool)
     further = build_unlabelled(config, pool)
     build.build_pretraining(config, pool, config["pretext"])
     record, inputs = lasting(config, "labels", LATER), prints(pool, further)

@@ -5,15 +5,15 @@ sample deviations over draws, of the test films.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from jaxdistill.jobs.labels.cells import FAILED
 from jaxdistill.jobs.labels.plan import Cell
 from jaxdistill.jobs.lessons.judging import BY_CLASS, CHOSEN, SCALARS, Record
+from jaxdistill.jobs.settings.labelling import DISTILLED
 from jaxdistill.run.report import markdown, score_text
-from jaxdistill.run.rows import Row, spread
+from jaxdistill.run.rows import Row, gain, spread
 
 SHOWN = {"auc": "auc", "balanced_accuracy": "balanced accuracy"}
 SHOWN[CHOSEN] = "balanced accuracy at validation's threshold"
@@ -43,21 +43,21 @@ def rows_of(cells: Mapping[Cell, Record]) -> list[Row]:
     return rows
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_markdown(rows: Sequence[Row], cells: Mapping[Cell, Record]) -> str:
     """AUC and balanced accuracy, a column for each number of labels; who is best."""
     counts = list(dict.fromkeys(row["labels_per_class"] for row in rows))
     parts = []
     for metric, title in SHOWN.items():
         if not any(metric in row for row in rows):
             continue
-        cells = [[f"{title}, films a class", *map(str, counts)]]
+        lines = [[f"{title}, films a class", *map(str, counts)]]
         for name in dict.fromkeys(row["trained"] for row in rows):
             own = {r["labels_per_class"]: r for r in rows if r["trained"] == name}
-            cells.append(
+            lines.append(
                 [name, *(score_text(own.get(k, {}).get(metric)) for k in counts)]
             )
-        parts.append(markdown(cells))
-    parts += [best(rows, k) for k in counts]
+        parts.append(markdown(lines))
+    parts += [best(rows, cells, k) for k in counts]
     failed = {
         f"{r['trained']}, {r['labels_per_class']}": r for r in rows if "reason" in r
     }
@@ -65,20 +65,43 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def best(rows: Sequence[Row], count: int) -> str:
-    """Who has the highest AUC at a number of labels, and by how much."""
+def best(rows: Sequence[Row], cells: Mapping[Cell, Record], count: int) -> str:
+    """Who has the highest AUC at a number of labels, and by how much.
+
+    Draw by draw, as the films of a draw are those of every row; a distilled set has no
+    films of a draw.
+    """
     own = [r for r in rows if r["labels_per_class"] == count and "auc" in r]
     if len(own) < 2:
         return ""
     first, second, *_ = sorted(own, key=lambda r: -r["auc"]["mean"])
     ahead = first["auc"]["mean"] - second["auc"]["mean"]
-    errors = [_squared_error(row["auc"]) for row in (first, second)]
-    sure = "" if None in errors else f", standard error {sum(errors) ** 0.5:.3f}"
+    names = first["trained"], second["trained"]
+    ours, theirs = (_areas(cells, name, count) for name in names)
+    error = _error(ours, theirs, DISTILLED in names)
+    sure = "" if error is None else f", standard error {error:.3f}"
     return (
-        f"At {count} a class {first['trained']} is ahead of {second['trained']} by "
-        f"{ahead:.3f} in AUC{sure}."
+        f"At {count} a class {names[0]} is ahead of {names[1]} by {ahead:.3f} in "
+        f"AUC{sure}."
     )
 
 
-def _squared_error(score: Mapping[str, Any]) -> Any:
-    return None if score["std"] is None else score["std"] ** 2 / score["n"]
+def _areas(cells: Mapping[Cell, Record], name: str, count: int) -> dict[int, float]:
+    """The AUC of each draw that has one."""
+    return {
+        cell.draw: record["test"]["auc"]
+        for cell, record in cells.items()
+        if (cell.row, cell.per_class) == (name, count) and FAILED not in record
+    }
+
+
+def _error(
+    first: Mapping[int, float], second: Mapping[int, float], apart: bool
+) -> float | None:
+    """The standard error of a difference: of pairs, or of means that stand apart."""
+    if apart:
+        told = [gain(list(areas.values())) for areas in (first, second)]
+        errors = [one["error"] for one in told if one]
+        return None if None in errors else float(np.hypot(*errors))
+    pairs = gain([first[draw] - second[draw] for draw in first if draw in second])
+    return pairs["error"] if pairs else None

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from jaxdistill.augment.resample import blur as blurred
 from jaxdistill.augment.resample import to_lines
 from jaxdistill.data.standard import from_unit
+from jaxdistill.errors import InputError
 from jaxdistill.evaluation.calibration import calibration_error
 from jaxdistill.evaluation.delong import Difference, auc_delong, delong_test
-from jaxdistill.evaluation.metrics import scores
+from jaxdistill.evaluation.metrics import as_probabilities, scores
 from jaxdistill.evaluation.robustness import CORRUPTIONS, robustness
 from jaxdistill.evaluation.threshold import balanced_accuracy_at, chosen_threshold
 from jaxdistill.jobs.lessons.training import Room, Taught
@@ -35,6 +36,18 @@ CHUNK = 256  # films predicted at once
 Record = dict[str, Any]
 
 
+def require_judged(pool: Pool) -> None:
+    """`InputError` for a class whose test films give an area no variance."""
+    films = np.bincount(np.asarray(pool.test.labels), minlength=pool.classes)
+    if (films < 2).any():
+        rare = int(films.argmin())
+        raise InputError(
+            f"class {pool.class_names[rare]!r} has {films[rare]} of the test films: "
+            "the interval of an AUC needs two or more of every class: add films of it, "
+            "or of more patients"
+        )
+
+
 def judge(
     room: Room, network: Network, taught: Taught, blur: float, robust: bool
 ) -> Record:
@@ -42,7 +55,8 @@ def judge(
 
     `probabilities` are of the test films; `robustness` is there where it is asked for.
     """
-    lesson, how = taught.file.parent.name, digest([blur, robust, CHOSEN])
+    told = [blur, robust, CHOSEN, np.dtype(float).name]
+    lesson, how = taught.file.parent.name, digest(told)
     file = room.folder / "scores" / f"{lesson}_{how[:8]}.json"
 
     def make() -> None:
@@ -70,6 +84,8 @@ def scored(said: Mapping[str, Float[np.ndarray, "n k"]], pool: Pool) -> Record:
     """The same of what was said of validation and of test films."""
     labels = {part: np.asarray(getattr(pool, part).labels) for part in said}
     found: Record = {part: scores_of(said[part], labels[part]) for part in said}
+    low, high = auc_delong(said["test"], labels["test"]).interval()
+    found["test"] |= {"auc_low": low, "auc_high": high}
     if pool.classes == 2:
         ill = {part: said[part][:, 1] for part in said}
         cut = chosen_threshold(ill["val"], labels["val"])
@@ -97,9 +113,9 @@ def probabilities(
         part = split.images[start : start + CHUNK]
         short = min(CHUNK, split.size) - len(part)  # one shape, one compilation
         part = jnp.pad(part, ((0, short), (0, 0), (0, 0), (0, 0)))
-        logits = np.asarray(look(part.astype(jnp.float32) / 255), np.float64)
+        logits = np.asarray(look(part.astype(jnp.float32) / 255))
         said.append(logits[: len(logits) - short])
-    return np.asarray(jax.nn.softmax(np.concatenate(said)), np.float64)
+    return as_probabilities(np.concatenate(said))
 
 
 def compare(first: Record, second: Record, labels: np.ndarray) -> Difference:
@@ -122,16 +138,10 @@ def _run(network: Network, radius: float) -> Callable[..., Logits]:
 
 
 def scores_of(said: Float[np.ndarray, "n k"], labels: np.ndarray) -> Record:
-    """Every score that is reported, with DeLong's interval of the AUC."""
+    """Every score that is reported."""
     found = scores(said, labels)
-    area = auc_delong(said, labels)
-    low, high = area.interval()
-    return {
-        **{name: found[name] for name in (*SCALARS, *BY_CLASS)},
-        "auc_low": low,
-        "auc_high": high,
-        "calibration_error": calibration_error(said, labels),
-    }
+    told = {name: found[name] for name in (*SCALARS, *BY_CLASS)}
+    return told | {"calibration_error": calibration_error(said, labels)}
 
 
 def _robustness(look: Callable[[Images], Logits], split: Split) -> Record:

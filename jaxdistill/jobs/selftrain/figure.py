@@ -54,13 +54,16 @@ def stages(path: str | os.PathLike, rows: Sequence[Row]) -> None:
 def curves(
     path: str | os.PathLike, told: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> None:
-    """A PNG of AUC against strength: a panel for each corruption, a line a model."""
-    kinds = list(next(iter(told.values())))
+    """A PNG of AUC against strength: a panel for each corruption, a line a model.
+
+    A model that was not tried with a corruption has no line in its panel.
+    """
+    kinds = list(dict.fromkeys(kind for found in told.values() for kind in found))
     figure = blank(2.4 * len(kinds), 2.6)
     axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for ax, kind in zip(axes, kinds, strict=True):
-        for name, found in told.items():
-            curve = found[kind]
+        tried = {name: found[kind] for name, found in told.items() if kind in found}
+        for name, curve in tried.items():
             ax.plot(
                 range(len(curve["scores"])),
                 curve["scores"],
@@ -70,7 +73,7 @@ def curves(
                 markersize=3,
                 linewidth=1.2,
             )
-        strengths = [f"{s:g}" for s in curve["strengths"]]
+        strengths = [f"{s:g}" for s in next(iter(tried.values()))["strengths"]]
         ax.set_xticks(range(len(strengths)), strengths, fontsize=6)
         ax.set_title(kind, fontsize=8)
         ax.tick_params(labelsize=6)

@@ -20,7 +20,7 @@ from jaxdistill.data.pool import counts
 from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
-from jaxdistill.jobs.lessons.judging import Record, compare, judge
+from jaxdistill.jobs.lessons.judging import Record, compare, judge, require_judged
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure, pictures
 from jaxdistill.jobs.selftrain import table as tables
@@ -68,6 +68,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     split_cpu(config["devices"]["cpu"])
     wanted = plan(config)
     pool = build_films(config)
+    require_judged(pool)
     further = build_unlabelled(config, pool)
     folds = build_folds(config, pool, further)
     for way in wanted.ways:
@@ -196,12 +197,17 @@ def _curves(wanted: Plan, bench: Bench, seed: int) -> dict[str, Record]:
         if "robustness" not in bench.get((name, seed), {}):
             continue
         told[name] = dict(bench[name, seed]["robustness"])
-        names = [name, *(wanted.ends(way)[at] for way in wanted.spoilt)]
-        if wanted.spoilt and all((each, seed) in bench for each in names):
-            shares = [way.config["films"]["wrong"] for way in wanted.spoilt]
+        ways = sorted(wanted.spoilt, key=_wrong)
+        names = [name, *(wanted.ends(way)[at] for way in ways)]
+        if ways and all((each, seed) in bench for each in names):
+            shares = [_wrong(way) for way in (wanted.ways[0], *ways)]
             areas = [bench[each, seed]["test"]["auc"] for each in names]
-            told[name]["wrong labels"] = {"strengths": [0.0, *shares], "scores": areas}
+            told[name]["wrong labels"] = {"strengths": shares, "scores": areas}
     return told
+
+
+def _wrong(way: Way) -> float:
+    return way.config["films"]["wrong"]
 
 
 def _summary(

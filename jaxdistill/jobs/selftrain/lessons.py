@@ -1,14 +1,15 @@
 """The lessons of self-training: labels alone, then stage after stage."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jaxdistill.data.folds import Folds
 from jaxdistill.evaluation.robustness import corrupt_labels
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.lessons.films import Shelf, chosen, films_of
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
@@ -30,7 +31,8 @@ from jaxdistill.jobs.settings import build_selftraining as build
 from jaxdistill.jobs.settings.build_backbones import build_backbones
 from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.learning import Films, State, begin
-from jaxdistill.selfsupervised.pretext import UNKNOWN
+from jaxdistill.selfsupervised.pretext import UNKNOWN, Pretext
+from jaxdistill.types import Params, PRNGKey
 
 
 class School(NamedTuple):
@@ -67,15 +69,17 @@ def check(folds: Folds, wanted: Plan) -> None:
 
 def supervised(school: School, config: Config, seed: int) -> Taught:
     """Stage 0: the labelled films alone."""
-    return _labelled(school, config, seed, SUPERVISED, school.folds.labelled)
+    rows, labels = school.folds.labelled, jnp.asarray(school.films.labels)
+    return _labelled(school, config, seed, SUPERVISED, rows, labels)
 
 
 def ceiling(school: School, config: Config, seed: int) -> Taught:
-    """All training films with their labels."""
-    rows = np.arange(school.room.pool.train.size)
+    """All training films with their labels, right ones whatever `films.wrong` is."""
+    pool = school.room.pool
     epochs = config["protocol"]["ceiling"]
     longer = {**config, "first": {**config["first"], "epochs": epochs}}
-    return _labelled(school, longer, seed, CEILING, rows)
+    rows, right = np.arange(pool.train.size), pool.train.labels
+    return _labelled(school, longer, seed, CEILING, rows, right)
 
 
 def stage(school: School, way: Way, seed: int, number: int, before: Taught) -> Taught:
@@ -111,11 +115,21 @@ def stage_lesson(
         first = number == 1 or passes.fixed
         teacher = student if first else {**fresh, **before.teacher}
         if passes.restart:
-            student = pretext.init(jax.random.fold_in(key, 1))
+            again = jax.random.fold_in(key, 1)
+            student = _fresh(school, way.config, pretext, again)
         return begin(pretext, regime, course, student, jax.tree.map(jnp.array, teacher))
 
     name = f"seed{seed}_{way.name}{number}_{way.digest}"
     return Lesson(name, pretext, regime, course, films, key, start)
+
+
+def _fresh(school: School, config: Config, pretext: Pretext, key: PRNGKey) -> Params:
+    """Before all training: fresh parameters, or fresh ones on weights of a file."""
+    params = pretext.init(key)
+    if not config["start"]:
+        return params
+    backbone = build_backbones(config, school.room.pool).backbone
+    return begin_with(expanded(config["start"]), params, backbone, school.room.say)
 
 
 def course_of(folds: Folds, config: Config, seed: int, number: int) -> Course:
@@ -127,23 +141,17 @@ def course_of(folds: Folds, config: Config, seed: int, number: int) -> Course:
 
 
 def _labelled(
-    school: School, config: Config, seed: int, name: str, rows: Any
+    school: School, config: Config, seed: int, name: str, rows: Any, labels: Array
 ) -> Taught:
     pool = school.room.pool
     pretext = build.build_first(config, pool)
     regime = build.build_regime(config, "first")
     course = Course(len(rows), regime.batch, regime.epochs, seed)
-    labels = jnp.asarray(school.films.labels)[rows]
-    films = Films(pool.train.images[rows], labels)
+    films = Films(pool.train.images[rows], labels[rows])
     key = jax.random.key(seed)
 
     def start() -> State:
-        params = pretext.init(key)
-        if config["start"]:
-            backbone = build_backbones(config, pool).backbone
-            file = Path(config["start"])
-            params = begin_with(file, params, backbone, school.room.say)
-        return begin(pretext, regime, course, params)
+        return begin(pretext, regime, course, _fresh(school, config, pretext, key))
 
     told = f"seed{seed}_{name}_{digest_of_first(config)}"
     lesson = Lesson(told, pretext, regime, course, films, key, start)

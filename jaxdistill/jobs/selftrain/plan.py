@@ -13,6 +13,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jaxdistill.errors import InputError
 from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.settings.resolve import override, resolve
 from jaxdistill.jobs.settings.selftraining import ABLATIONS
@@ -76,12 +77,19 @@ class Plan(NamedTuple):
 def plan(config: Config) -> Plan:
     """The run that a configuration asks for; `InputError` for a wrong key."""
     protocol = config["protocol"]
+    if config["start"] and not expanded(config["start"]).is_file():
+        raise InputError(
+            f"start={config['start']!r} is no file: name weights to begin with, or "
+            "leave it empty"
+        )
     base = copy.deepcopy(dict(config))
     base["protocol"]["variants"] = {}
     made = {MAIN: base}
     for name in words_of(protocol["ablations"]):
         made[name] = resolve(override(base, ABLATIONS[name]))
-    taken = (*made, *ABLATIONS, SUPERVISED, CEILING)
+    numbers = range(1, config["films"]["folds"] + 1)
+    stages = (f"{MAIN}_{number}" for number in numbers)
+    taken = (*made, *ABLATIONS, SUPERVISED, CEILING, *stages)
     for name, values in protocol["variants"].items():
         said = f"protocol.variants.{name}"
         require_row("protocol.variants", name, taken)
@@ -89,7 +97,7 @@ def plan(config: Config) -> Plan:
         require_fair(said, values, shared)
         made[name] = changed(base, values, said)
     spoilt = {
-        f"{WRONG}_{share:g}": resolve(override(base, {"films": {"wrong": share}}))
+        f"{WRONG}_{share}": resolve(override(base, {"films": {"wrong": share}}))
         for share in protocol["wrong"]
     }
     return Plan(
