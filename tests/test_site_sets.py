@@ -370,8 +370,12 @@ def test_masks_of_classes_palettes_and_blur(tmp_path):
     pool = load_sites("site_folders", path=str(top))
     assert pool.class_names == ("background", "1", "2")
     assert set(np.unique(pool.cases[0].mask)) == {0, 1, 2, IGNORED}
-    with pytest.raises(InputError, match=r"label 255|number"):
-        load_sites("site_folders", path=str(top), classes="a,b,c")
+    named = load_sites("site_folders", path=str(top), classes="a,b,c")
+    assert named.class_names == ("a", "b", "c")
+    for one, other in zip(named.cases, pool.cases, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+    with pytest.raises(InputError, match="label 2"):
+        load_sites("site_folders", path=str(top), classes="a,b")
     with pytest.raises(InputError, match="name the background, too"):
         load_sites("site_folders", path=str(top), classes="vessel")
     for path in sorted(top.glob("*/masks/*.png")):
@@ -533,3 +537,30 @@ def test_the_real_vessels():
     counts = {s: sum(c.site == s for c in pool.cases) for s in pool.sites}
     assert counts == {"chasedb1": 28, "hrf": 45, "stare": 20}
     assert all(set(np.unique(case.mask)) == {0, 1, IGNORED} for case in pool.cases)
+
+
+@pytest.mark.parametrize("classes", ["", "background,vessel"])
+def test_of_two_classes_by_number_255_is_ignored(tmp_path, classes):
+    """Named or not; without a third value it is the upper half."""
+    top = eyes(tmp_path / "eyes")
+    for path in sorted(top.glob("*/masks/*.png")):
+        numbers = np.zeros(read_labels(path).shape, np.uint8)
+        numbers[4:7], numbers[0] = 1, 255
+        Image.fromarray(numbers).save(path)
+    pool = load_sites("site_folders", path=str(top), classes=classes)
+    for case in pool.cases:
+        assert (case.mask[0, 0] == IGNORED).all()
+        assert (case.mask[0, 4:7, 3:] == 1).all()
+        assert not case.mask[0, 7:, 3:].any()
+
+
+def test_sites_of_one_name_in_files_are_refused(tmp_path):
+    from jaxdistill.jobs.segment.plan import plan
+    from jaxdistill.jobs.settings.resolve import resolve
+
+    top = eyes(tmp_path / "eyes")
+    (top / "north").rename(top / "HK+coil")
+    (top / "south").rename(top / "HK-coil")
+    pool = load_sites("site_folders", path=str(top))
+    with pytest.raises(InputError, match="would have one name in files, 'HK-coil'"):
+        plan(resolve({"job": "segment", "data": {"name": "prostate_phantom"}}), pool)

@@ -17,6 +17,7 @@ from jaxdistill.segmentation.teaching import (
     Resident,
     Student,
     numbers,
+    optimise,
     teach,
 )
 from jaxdistill.types import IGNORED
@@ -130,3 +131,53 @@ def test_masks_without_foreground_teach_nothing():
     )
     with pytest.raises(InputError, match="all 6 training masks are empty"):
         stock(empty)
+
+
+@pytest.mark.parametrize("where", [(0, 0), (0, 31), (31, 31), (17, 2)])
+@pytest.mark.parametrize("policy", [None, Paired(**dict.fromkeys(SWITCHES, 0.0))])
+def test_a_pixel_at_the_edge_is_seen_as_any_other(where, policy):
+    """Also where patches are cut with a margin, to be turned."""
+    slices = discs(side=32)
+    masks = jnp.zeros_like(slices.masks).at[:, where[0], where[1]].set(1)
+    data = stock(slices._replace(masks=masks))
+    about = Patches(patch=8, foreground=1.0)
+    _, seen = draw(data, jax.random.key(0), jnp.arange(8), about, policy)
+    assert bool((seen == 1).any((1, 2)).all())
+    assert seen.shape == (8, 8, 8)
+
+
+def test_patches_reach_every_pixel_alike():
+    """A patch lies at each of its places as often, whatever margin it is cut with."""
+    slices = discs(side=16)
+    rows = jnp.broadcast_to(jnp.arange(16.0)[:, None, None], slices.images.shape[1:])
+    data = stock(slices._replace(images=jnp.broadcast_to(rows, slices.images.shape)))
+    still = Paired(**dict.fromkeys(SWITCHES, 0.0), left_right=0.0, noise_p=0.0)
+    wide = Patches(patch=8, foreground=0.0)
+    firsts = [
+        np.unique(draw(data, jax.random.key(1), jnp.arange(200), wide, policy)[0][:, 0])
+        for policy in (None, still)
+    ]
+    for first in firsts:
+        np.testing.assert_allclose(first, np.arange(9), atol=1e-6)
+
+
+def test_an_infinite_loss_is_of_its_student_alone():
+    broken = small(3)._replace(
+        init=lambda key: jax.tree.map(lambda x: x * 1e38, small(3).init(key))
+    )
+    students = {"sound": Student(small(3)), "mad": Student(broken)}
+    learner = teach(students, (), PRACTICE, PATCHES, None, channels=1)
+    state = learner.init(jax.random.key(0))
+    data = Resident(stock(discs()), ())
+    _, metrics = jax.jit(learner.update, static_argnums=4)(
+        state, data, jnp.arange(4), jax.random.key(1), None
+    )
+    assert not bool(jnp.isfinite(metrics["mad_loss"]))
+    assert float(metrics["loss"]) == float(metrics["sound_loss"])
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.6), (2, 0.9), (10, 0.96)])
+def test_a_rise_of_nearly_all_steps_leaves_one_to_fall(steps, warmup):
+    made = optimise(Practice(steps=steps, warmup=warmup))
+    params = {"w": jnp.ones(2)}
+    made.update(params, made.init(params), params)

@@ -125,6 +125,8 @@ def test_header_scale_units_and_lengths_of_one(tmp_path):
 def test_nifti2_mgz_pairs_and_codes_are_kept(tmp_path):
     second = nib.Nifti2Image(VOXELS, AFFINE)
     second.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Jane Doe"))
+    for text in ("descrip", "aux_file", "intent_name"):
+        second.header[text] = b"DOE^JOHN 1950"
     second.set_sform(AFFINE, code=4)
     got = read_volume(second.to_bytes(), "a.nii")
     write_mask(tmp_path / "m.nii", np.ones(got.voxels.shape, np.uint8), got.origin)
@@ -132,6 +134,7 @@ def test_nifti2_mgz_pairs_and_codes_are_kept(tmp_path):
     assert isinstance(written, nib.Nifti2Image)
     assert int(written.header["sform_code"]) == 4
     assert not written.header.extensions
+    assert b"DOE" not in written.header.binaryblock
     mgz = nib.MGHImage(VOXELS.astype(np.float32), AFFINE)
     nib.save(mgz, tmp_path / "a.mgz")
     got = read_volume((tmp_path / "a.mgz").read_bytes(), "a.mgz")

@@ -325,3 +325,10 @@ def test_gains_and_statistics_that_a_network_lacks_are_told():
     public = public_weights(short(random_params(network)), table)
     public["bn1.running_mean"] = np.zeros(4)
     refused(lambda: load_weights(public, table, blank(network)), "fold_norms(tensors)")
+
+
+@pytest.mark.parametrize("made", [np.array(["a", "b"]), np.zeros((1, 5, 0))])
+def test_weights_that_hold_no_numbers_are_refused(made):
+    public = {**public_weights(short(random_params(tiny())), VIT), "pos_embed": made}
+    with pytest.raises(InputError, match=r"'pos_embed' are .* hold no number"):
+        load_weights(public, VIT, blank(tiny()))

@@ -43,6 +43,14 @@ def halves(*names: str) -> Labels:
     return Labels(names, (0, 255), classes)
 
 
+def are_classes(masks: Sequence[set[int]]) -> bool:
+    """Whether masks number their classes: a few small numbers, and some `IGNORED`."""
+    found = set().union(*masks)
+    numbers = found - {IGNORED}
+    plain = all(0 <= value <= MOST_CLASSES for value in numbers)
+    return plain and IGNORED in found and len(numbers) > 1
+
+
 def as_found(masks: Sequence[set[int]], where: str) -> Labels:
     """Classes of masks that hold these numbers, each class named by its number.
 

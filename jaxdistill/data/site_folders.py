@@ -20,7 +20,7 @@ from jaxdistill.data.case_files import (
     numbers_in,
     stem,
 )
-from jaxdistill.data.labels import Labels, as_found, halves, numbered
+from jaxdistill.data.labels import Labels, are_classes, as_found, halves, numbered
 from jaxdistill.data.pool import Channels, Root, data_root
 from jaxdistill.data.site_pool import (
     BadCases,
@@ -35,7 +35,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.foreign.names import look_alikes
 from jaxdistill.ranges import Filled, words_of
 from jaxdistill.settings import declared
-from jaxdistill.types import SitePool
+from jaxdistill.types import IGNORED, SitePool
 
 HOLDING = "a folder for each site, with images and masks in it"
 KINDS = {
@@ -170,6 +170,8 @@ def _labels(tree: Tree, listed: list[Files], names: tuple[str, ...]) -> Labels:
             f"data.classes={names[0]!r} is one name; name the background, too: "
             f"'background,{names[0]}'"
         )
-    if names:
-        return halves(*names) if len(names) == 2 else numbered(dict(enumerate(names)))
-    return as_found(numbers_in(tree, listed), f"{tree.path}")
+    if not names:
+        return as_found(numbers_in(tree, listed), f"{tree.path}")
+    if len(names) == 2 and not are_classes(numbers_in(tree, listed)):
+        return halves(*names)
+    return numbered(dict(enumerate(names)), IGNORED)

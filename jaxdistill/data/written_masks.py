@@ -52,8 +52,9 @@ def _write_picture(path: Path, mask: Any, table: np.ndarray, origin: Origin) -> 
             f"{path} with {len(mask)} slices cannot hold the mask of the picture "
             f"{origin.file}: write one slice, to a .png"
         )
-    stored = table[resize_masks(mask, height, width)[0]].astype(np.uint8)
-    Image.fromarray(stored).save(path)
+    stored = table[resize_masks(mask, height, width)[0]]
+    wide = stored.max(initial=0) > 255
+    Image.fromarray(stored.astype(np.uint16 if wide else np.uint8)).save(path)
 
 
 def _write_volume(path: Path, mask: Any, table: np.ndarray, origin: Origin) -> None:
@@ -84,7 +85,9 @@ def _write_volume(path: Path, mask: Any, table: np.ndarray, origin: Origin) -> N
 
 
 def _header(kind: Any, header: Any, dtype: np.dtype) -> Any:
-    """The image's header, of the mask's type; extensions can tell of the patient."""
+    """The image's header, of the mask's type, without what can tell of the patient:
+    extensions and free text.
+    """
     import nibabel
 
     if not isinstance(header, nibabel.Nifti1Header):
@@ -95,6 +98,10 @@ def _header(kind: Any, header: Any, dtype: np.dtype) -> Any:
     made.set_data_dtype(dtype)
     if isinstance(made, nibabel.Nifti1Header):
         del made.extensions[:]
+        for text in ("descrip", "aux_file", "intent_name"):
+            made[text] = b""
+        if "db_name" in made:  # of NIfTI-1 alone
+            made["db_name"] = b""
         made["cal_min"] = made["cal_max"] = 0
         made.set_slope_inter(1, 0)
     return made

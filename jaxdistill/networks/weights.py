@@ -138,6 +138,11 @@ def _flat(params: Params) -> dict[str, Any]:
 def _turned(row: Row, tensor: Any, like: Any, grid: Grid | None) -> jax.Array:
     """A public array in our layout, shape and type."""
     tensor = np.asarray(tensor)
+    if not jnp.issubdtype(tensor.dtype, np.number) or not tensor.size:
+        raise InputError(
+            f"weights {row.public!r} are {tensor.dtype} of shape {tensor.shape}, and "
+            "hold no number: fetch the file again"
+        )
     turned = tensor
     if row.turn == "places":
         turned = _resized(tensor, like, grid)

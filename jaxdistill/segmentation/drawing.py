@@ -2,8 +2,9 @@
 
 A share of the patches is centred on a pixel of the foreground, as nnU-Net does; the
 rest lies anywhere. Each is cut with a margin, so that a turned one still has pixels in
-its corners, moved, and cut to its size. Sample g of step s is a function of (key, s, g)
-alone: the number of devices changes nothing.
+its corners, moved, and cut to its size; beyond a slice's edge the margin repeats its
+last pixels, which are `IGNORED`. Sample g of step s is a function of (key, s, g) alone:
+the number of devices changes nothing.
 """
 
 from typing import Annotated, NamedTuple
@@ -66,32 +67,36 @@ def draw(
 ) -> tuple[Float[Array, "b h w c"], Masks]:
     """The samples of those numbers; `policy` None leaves them as they are."""
     keys = jax.vmap(lambda g: jax.random.fold_in(key, g))(numbers)
-    size, window = _sizes(stock.slices, patches, policy)
-    images, masks = jax.vmap(lambda k: _cut(stock, k, window, patches))(keys)
+    size, margin = _sizes(stock.slices, patches, policy)
+    images, masks = jax.vmap(lambda k: _cut(stock, k, size, margin, patches))(keys)
     if policy is not None:
         moved = jax.random.fold_in(key, 2**31)
         images, masks = augment_pairs(images, masks, moved, policy, numbers)
-    top, left = ((w - s) // 2 for w, s in zip(window, size, strict=True))
-    inside = (slice(None), slice(top, top + size[0]), slice(left, left + size[1]))
+    (height, width), (top, left) = size, margin
+    inside = (slice(None), slice(top, top + height), slice(left, left + width))
     return images[inside], masks[inside]
 
 
 def _sizes(
     slices: Slices, patches: Patches, policy: Paired | None
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Height and width of a patch, and of what is cut before it is moved."""
+    """Height and width of a patch, and of the margin at either side of it."""
 
     def sizes(side: int) -> tuple[int, int]:
         size = min(patches.patch or side, side)
-        margin = 0 if policy is None else 2 * round((MARGIN - 1) / 2 * size)
-        return size, min(side, size + margin)
+        moved = policy is not None and size < side
+        return size, round((MARGIN - 1) / 2 * size) if moved else 0
 
     height, width = map(sizes, slices.masks.shape[1:])
     return (height[0], width[0]), (height[1], width[1])
 
 
 def _cut(
-    stock: Stock, key: PRNGKey, window: tuple[int, int], patches: Patches
+    stock: Stock,
+    key: PRNGKey,
+    size: tuple[int, int],
+    margin: tuple[int, int],
+    patches: Patches,
 ) -> tuple[Float[Array, "h w c"], Array]:
     slices = stock.slices
     k_kind, k_any, k_filled, k_place, k_pixel = jax.random.split(key, 5)
@@ -100,10 +105,14 @@ def _cut(
     filled = stock.filled[jax.random.randint(k_filled, (), 0, len(stock.filled))]
     chosen = jnp.where(about, filled, anywhere)
     image, mask = slices.images[chosen], slices.masks[chosen]
-    room = jnp.array(mask.shape) - jnp.array(window)
+    room = jnp.array(mask.shape) - jnp.array(size)
     free = jax.random.randint(k_place, (2,), 0, room + 1)
-    centred = _pixel(mask, k_pixel) - jnp.array(window) // 2
+    centred = _pixel(mask, k_pixel) - jnp.array(size) // 2
     corner = jnp.where(about, jnp.clip(centred, 0, room), free)
+    around = tuple((m, m) for m in margin)
+    image = jnp.pad(image, (*around, (0, 0)), mode="edge")
+    mask = jnp.pad(mask, around, constant_values=IGNORED)
+    window = tuple(s + 2 * m for s, m in zip(size, margin, strict=True))
     return (
         jax.lax.dynamic_slice(image, (*corner, 0), (*window, image.shape[-1])),
         jax.lax.dynamic_slice(mask, tuple(corner), window),

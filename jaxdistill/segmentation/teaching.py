@@ -112,6 +112,8 @@ def teach(
 
     def update(state, resident, fed, key, axis):
         k_draw, k_drop = jax.random.split(jax.random.fold_in(key, state.step))
+        if axis is not None:  # devices drop channels of their own
+            k_drop = jax.random.fold_in(k_drop, jax.lax.axis_index(axis))
         drawn = draw(resident.stock, k_draw, fed, patches, policy)
         told = _told(teachers, resident.teachers, drawn[0]) if teachers else None
         lesson = Lesson(*drawn, told, state.step / practice.steps)
@@ -132,7 +134,7 @@ def teach(
             metrics[f"{name}_loss"] = value
         # One student that diverges does not end the lesson of the others.
         losses = jnp.stack([metrics[f"{name}_loss"] for name in students])
-        metrics["loss"] = jnp.nanmean(losses)
+        metrics["loss"] = jnp.nanmean(jnp.where(jnp.isfinite(losses), losses, jnp.nan))
         return ClassState(state.step + 1, moved), metrics
 
     return Learner(init, update, ClassState(False, False))  # type: ignore[arg-type]
@@ -171,10 +173,11 @@ def look(network: Segmenter, params: Params, images: Array, key=None) -> Outputs
 
 def optimise(practice: Practice) -> optax.GradientTransformation:
     """The optimiser of a practice, with its schedule and its bound."""
+    rising = min(round(practice.warmup * practice.steps), practice.steps - 1)
     rate = optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if practice.warmup else practice.lr,
+        init_value=0.0 if rising else practice.lr,
         peak_value=practice.lr,
-        warmup_steps=round(practice.warmup * practice.steps),
+        warmup_steps=rising,
         decay_steps=practice.steps,
     )
     made = OPTIMISERS[practice.optimiser](rate, practice.weight_decay)

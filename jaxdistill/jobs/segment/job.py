@@ -18,7 +18,7 @@ from typing import Any
 from jaxdistill.data.prints import site_prints
 from jaxdistill.data.slices import frame
 from jaxdistill.engine.mesh import make_mesh, split_cpu
-from jaxdistill.errors import Diverged
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.segment import pictures
 from jaxdistill.jobs.segment import table as tables
 from jaxdistill.jobs.segment.judging import Judged, costs, means, score
@@ -32,7 +32,14 @@ from jaxdistill.jobs.segment.lessons import (
     tutors,
 )
 from jaxdistill.jobs.segment.models import load_model, save_program
-from jaxdistill.jobs.segment.plan import Plan, Pupil, of_teacher, plan
+from jaxdistill.jobs.segment.plan import (
+    TEACHER,
+    Plan,
+    Pupil,
+    of_teacher,
+    plan,
+    told_of,
+)
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
@@ -44,9 +51,9 @@ from jaxdistill.run.places import place
 from jaxdistill.run.rows import as_csv
 from jaxdistill.run.weights_file import write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
+from jaxdistill.types import SitePool
 
 LATER = ("unseen", "seeds", "students")  # of the protocol: what may be added
-TEACHER = "teacher"
 Config = Mapping[str, Any]
 Bench = dict[tuple[str, str, int], Judged]  # by name, site left out, seed
 
@@ -60,13 +67,14 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
     split_cpu(config["devices"]["cpu"])
     pool = build.build_sites(config)
     wanted = plan(config, pool)
-    shape = frame(pool.cases, _stride(config, wanted))
-    room = Room(workdir, pool, shape, make_mesh(config["devices"]["count"]), say)
+    stride = _stride(config, wanted)
     record, inputs = lasting(config, "protocol", LATER), site_prints(pool)
     was = usual(config)
     with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
         for note in (*home.notes, *pool.skipped):
             say(f"note: {note}")
+        shape = _framed(home, pool, stride)
+        room = Room(workdir, pool, shape, make_mesh(config["devices"]["count"]), say)
         reasons: dict[str, str] = {}
         bench: Bench = {}
         for seed in wanted.seeds:
@@ -79,6 +87,25 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
+
+
+def _framed(home: Workdir, pool: SitePool, stride: int) -> tuple[int, int]:
+    """Height and width of all slices: those that the folder was begun with.
+
+    Raises `InputError` where a student that was added later does not take them.
+    """
+    file = home.path / "frame.json"
+    found = usable(file, lambda path: read_record(path, "shape"))
+    height, width = found["shape"] if found else frame(pool.cases, stride)
+    if height % stride or width % stride:
+        raise InputError(
+            f"a network takes slices with sides that are multiples of {stride}, and "
+            f"those of {home.path} are {height} x {width}, as it was begun without "
+            "that network: begin another work folder for it"
+        )
+    if not found:
+        write_json(file, {"shape": (height, width)})
+    return height, width
 
 
 def _fold(
@@ -96,7 +123,8 @@ def _fold(
         key = _voice(pupil.config)
         if key not in taught:
             taught[key] = tutors(room, pupil.config, seat)
-            name = TEACHER if not taught.keys() - {key} else f"{TEACHER}_{pupil.name}"
+            first = next(p for p in pupils if _voice(p.config) == key)
+            name = TEACHER if key == _voice(own.config) else told_of(first)
             one = Judged(name, key, taught[key])
             score(room, config, seat, one)
             bench[name, seat.unseen, seat.seed] = one
@@ -106,10 +134,10 @@ def _fold(
     teachers(own)
     found = {p.name: _kept(room, p, seat) for p in pupils}
     missing = [p for p in pupils if found[p.name] is None]
-    for group in begun(room, seat, missing):
+    for group in begun(room, seat, pupils, missing):
         trained = _learned(room, seat, group, teachers(group[-1]), reasons)
         for pupil in group:
-            if pupil.name in trained:
+            if pupil in missing and pupil.name in trained:
                 _keep(room, pupil, seat, trained[pupil.name])
                 found[pupil.name] = _kept(room, pupil, seat)
     for pupil in pupils:
@@ -168,13 +196,24 @@ def _listens(config: Config) -> bool:
 
 
 def _stride(config: Config, wanted: Plan) -> int:
-    """What divides the sides of slices: by the strides of all networks."""
-    configs = [config, *(p.config for p in wanted.pupils)]
-    return max(
-        build.build_network(one, wanted.pool, role).stride
-        for one in configs
-        for role in ("teacher", "student")
-    )
+    """What divides the sides of slices: by the strides of all networks.
+
+    Raises `InputError` for patches that it does not divide.
+    """
+    strides = []
+    for one in (config, *(p.config for p in wanted.pupils)):
+        networks = [
+            build.build_network(one, wanted.pool, role)
+            for role in ("teacher", "student")
+        ]
+        stride, side = max(net.stride for net in networks), one["patches"]["patch"]
+        if side % stride:
+            raise InputError(
+                f"patches.patch={side} must be a multiple of {stride}, as networks "
+                f"halve it so often: set {max(side // stride, 1) * stride}"
+            )
+        strides.append(stride)
+    return max(strides)
 
 
 def _rows(room: Room, config: Config, wanted: Plan, bench: Bench) -> list[tables.Row]:
@@ -182,8 +221,8 @@ def _rows(room: Room, config: Config, wanted: Plan, bench: Bench) -> list[tables
         place: means(score(room, config, _seat(wanted, place), one), "test")
         for place, one in bench.items()
     }
-    names = [n for n in dict.fromkeys(name for name, *_ in bench) if TEACHER in n]
-    names += [p.name for p in wanted.pupils if any(p.name == n for n, *_ in bench)]
+    known = [TEACHER, *map(told_of, wanted.pupils), *(p.name for p in wanted.pupils)]
+    names = [name for name in known if any(name == n for n, *_ in bench)]
     first = {name: next(o for p, o in bench.items() if p[0] == name) for name in names}
     facts = costs(room, config, {n: one.networks for n, one in first.items()})
     for name, one in first.items():

@@ -98,16 +98,20 @@ def costs(
 def means(record: Mapping[str, Any], part: str) -> dict[str, float]:
     """The mean over cases and classes of every metric, of one part of a record.
 
-    A class that a case has not counts nowhere; a distance that is infinite, as its mask
-    was not found at all, is left out and told by `missed`.
+    A class that a case has not counts nowhere. `missed` counts the masks that were not
+    found at all, which have a Dice of 0 and no distance: JSON has no infinity.
     """
     found: dict[str, float] = {}
     for metric in METRICS:
         values = np.array([case[metric] for case in record[part].values()], float)
         finite = values[np.isfinite(values)]
         found[metric] = float(finite.mean()) if finite.size else float("nan")
-    surface = np.array([case["hd95"] for case in record[part].values()], float)
-    return found | {"missed": float(np.isinf(surface).sum())}
+    dice, distance = (
+        np.array([case[name] for case in record[part].values()], float)
+        for name in ("dice", "hd95")
+    )
+    missed = np.isfinite(dice) & ~np.isfinite(distance)
+    return found | {"missed": float(missed.sum())}
 
 
 def _case_scores(

@@ -21,7 +21,7 @@ from jaxdistill.data.slices import slices_of
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.segment.models import load_model
-from jaxdistill.jobs.segment.plan import Pupil, of_teacher
+from jaxdistill.jobs.segment.plan import Pupil, of_teacher, safe
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.build_loop import build_loop
 from jaxdistill.run.files import digest, read_record, write_json
@@ -94,8 +94,15 @@ def facts_of(room: Room, config: Config, role: str) -> dict[str, Any]:
         "class_names": room.pool.class_names,
         "neighbours": config["protocol"]["neighbours"],
         "shape": room.shape,
+        "values": values_of(room.pool),
         "data": config["data"],
     }
+
+
+def values_of(pool: SitePool) -> tuple[int, ...]:
+    """What masks of the pool hold for its classes; classes themselves by default."""
+    values = getattr(pool.cases[0].origin, "values", ())
+    return tuple(map(int, values)) or tuple(range(pool.classes))
 
 
 def class_of(
@@ -129,25 +136,26 @@ def class_of(
     return {n: one.params for n, one in state.students.items() if _finite(one)}
 
 
-def begun(room: Room, seat: Seat, missing: Iterable[Pupil]) -> list[list[Pupil]]:
-    """The classes to hold for students without a score: first those begun before."""
+def begun(
+    room: Room, seat: Seat, pupils: Sequence[Pupil], missing: Iterable[Pupil]
+) -> list[list[Pupil]]:
+    """The classes to hold for students without weights: first those begun before.
+
+    These are whole, also where some of their students have weights already: the class
+    may have ended, and handed over only these.
+    """
     left = list(missing)
     groups = []
     for file in sorted((room.folder / "classes").glob(f"{seat.name}_*/class.json")):
         wanted = usable(file, read_record) or {}
-        here = [p for p in left if wanted.get(p.name) == p.digest]
-        if here and len(here) == len(wanted):
+        here = [p for p in pupils if wanted.get(p.name) == p.digest]
+        if len(here) == len(wanted) and any(p in left for p in here):
             groups.append(here)
             left = [p for p in left if p not in here]
     by: dict[str, list[Pupil]] = {}
     for pupil in left:
         by.setdefault(pupil.common, []).append(pupil)
     return [*groups, *by.values()]
-
-
-def safe(name: str) -> str:
-    """A site's name as part of a file's."""
-    return "".join(c if c.isalnum() or c in "-" else "-" for c in name)
 
 
 def _of_whom(config: Config, seat: Seat) -> list[tuple[tuple[Case, ...], str]]:

@@ -21,11 +21,12 @@ from jaxdistill.errors import InputError
 from jaxdistill.foreign import as_record
 from jaxdistill.foreign.arrays import require_finite
 from jaxdistill.networks import build_segmenter
-from jaxdistill.ranges import Range
+from jaxdistill.ranges import Range, is_a
 from jaxdistill.run.files import write_atomic
 from jaxdistill.run.weights_file import fill, read_weights
 from jaxdistill.types import Params, Segmenter
 
+MOST_SIDE = 4096  # pixels of a slice
 PLATFORMS = ("cpu", "cuda", "tpu")
 WRITTEN = "name a file that jaxdistill segment has written"
 FACTS = ("network", "channels", "classes", "class_names")
@@ -39,6 +40,13 @@ class Facts(NamedTuple):
     classes: Annotated[int, Range(1, MOST_CLASSES), "of a mask"]
     class_names: Annotated[tuple, "of the classes"]
     neighbours: Annotated[int, Range(0, 8), "slices before and after"] = 0
+
+
+class Frame(NamedTuple):
+    """What is told of masks and of the slices that it was judged on."""
+
+    shape: Annotated[tuple, "height and width of slices"] = (0, 0)
+    values: Annotated[tuple, "of the classes in mask files"] = ()
 
 
 class Read(NamedTuple):
@@ -96,10 +104,30 @@ def _network(path: Path, facts: Mapping[str, Any]) -> Segmenter:
         reserved = {"channels", "classes"} & set(settings)
         if not isinstance(settings.get("name"), str) or reserved:
             raise InputError(f"network={settings!s:.80} names no network")
-        return build_segmenter(
+        network = build_segmenter(
             channels=facts["channels"], classes=facts["classes"], **settings
         )
+        _check_frame(as_record(Frame, facts, "facts"), network, facts["classes"])
+        return network
     except InputError as error:
         raise InputError(
             f"{path} tells what cannot be, as {error}: {WRITTEN}"
         ) from error
+
+
+def _check_frame(told: Frame, network: Segmenter, classes: int) -> None:
+    """`InputError` for slices that the network does not take, or values of no mask."""
+    sides, stride = told.shape, network.stride
+    whole = all(is_a(side, int) and 0 <= side <= MOST_SIDE for side in sides)
+    if len(sides) != 2 or not whole or any(side % stride for side in sides):
+        raise InputError(
+            f"facts.shape={list(sides)!s:.80} must be a height and a width up to "
+            f"{MOST_SIDE}, multiples of {stride}"
+        )
+    values = told.values
+    known = all(is_a(value, int) and abs(value) < 2**31 for value in values)
+    if not known or len(values) not in (0, classes):
+        raise InputError(
+            f"facts.values={list(values)!s:.80} must be a whole number for each of "
+            f"{classes} classes"
+        )

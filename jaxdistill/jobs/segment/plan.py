@@ -40,6 +40,8 @@ TAUGHT_BY = (
     "steps_per_call",
 )
 
+TEACHER = "teacher"
+
 Config = Mapping[str, Any]
 
 
@@ -80,6 +82,13 @@ def plan(config: Config, pool: SitePool) -> Plan:
     unseen = words_of(protocol["unseen"]) or pool.sites
     for site in unseen:
         require_name("protocol.unseen", site, pool.sites)
+    names: dict[str, str] = {}
+    for site in pool.sites:
+        if (other := names.setdefault(safe(site), site)) != site:
+            raise InputError(
+                f"the sites {other!r} and {site!r} would have one name in files, "
+                f"{safe(site)!r}: call one of them otherwise"
+            )
     folds = {site: leave_one_out(pool, site, **config["split"]) for site in unseen}
     seeds = tuple(dict.fromkeys(protocol["seeds"]))
     return Plan(pool, folds, seeds, pupils(config))
@@ -94,7 +103,11 @@ def pupils(config: Config) -> tuple[Pupil, ...]:
         made["distilled"] = changed(base, {}, "distilled")
     for name, values in config["protocol"]["students"].items():
         said = "protocol.students"
-        require_row(said, name, ("teacher", *made))
+        require_row(said, name, (TEACHER, *made))
+        if name.startswith(f"{TEACHER}_"):
+            raise InputError(
+                f"{said}.{name} has the name of a teacher's row: call it otherwise"
+            )
         require_fair(f"{said}.{name}", values, SHARED)
         # A variant's losses are those that it names, whatever the common ones are.
         told = {"losses": silent} if "losses" in values else {}
@@ -106,6 +119,16 @@ def pupils(config: Config) -> tuple[Pupil, ...]:
             "false"
         )
     return tuple(Pupil(name, made[name]) for name in made)
+
+
+def told_of(pupil: Pupil) -> str:
+    """What the table calls teachers that are not everybody's."""
+    return f"{TEACHER}_{pupil.name}"
+
+
+def safe(name: str) -> str:
+    """A site's name as part of a file's."""
+    return "".join(c if c.isalnum() or c in "-" else "-" for c in name)
 
 
 def decisive(config: Config) -> dict[str, Any]:

@@ -5,6 +5,7 @@ their image; pictures get a PNG of class numbers. A file that cannot be used is 
 passed over; the others are not lost by it.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,14 +77,23 @@ def opened(file: Path, facts: Mapping[str, Any]) -> Case:
     if case.image.shape[-1] != wanted:
         raise InputError(
             f"{file} has {case.image.shape[-1]} channel, but the network was trained "
-            f"on {wanted}: give it images of the kind that it knows"
+            f"on {wanted}: give it images of the kind that it knows; several "
+            "modalities of one case, a file each, are predicted in Python alone"
         )
+    if values := tuple(facts.get("values", ())):
+        origin = case.origin._replace(values=values)
+        case = dataclasses.replace(case, origin=origin)
     return case
 
 
 def predicted(model: Model, case: Case, way: Way) -> np.ndarray:
-    """The mask of a case, in its own shape."""
-    shape = frame([case], model.network.stride)
+    """The mask of a case, in its own shape.
+
+    Slices are laid in the frame of those that the network was judged on, as norms take
+    statistics over all of it; what is larger has its own.
+    """
+    own, there = frame([case], model.network.stride), model.facts.get("shape", (0, 0))
+    shape = max(own[0], there[0]), max(own[1], there[1])
     planes = planes_of(case, shape, model.facts.get("neighbours", 0))
     params = (model.params,)
     logits = predict((model.network,), params, planes, **way._asdict())

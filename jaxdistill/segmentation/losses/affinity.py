@@ -66,7 +66,8 @@ def affinity_energies(
         for k in range(classes)
     ]
     same = jnp.stack([_distance(gram) for gram in grams]).sum(axis=0)
-    other = _distance(jax.tree.map(lambda *parts: sum(parts), *grams)) - same
+    whole = _distance(jax.tree.map(lambda *parts: sum(parts), *grams))
+    other = jnp.maximum(whole - same, 0.0)  # of squares: below 0 by rounding alone
     counts = here.sum(axis=1)
     pairs, inside = counts.sum(axis=1) ** 2, (counts**2).sum(axis=1)
     return Energies(_mean(same, inside), _mean(other, pairs - inside))
