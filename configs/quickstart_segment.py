@@ -1,4 +1,4 @@
-r"""A student of a tenth of its teacher's size on a scanner that neither has seen.
+r"""A student of a sixteenth of its teacher's size on a scanner that neither has seen.
 
 Loussaief et al. 2024, arXiv:2404.02738 (reconstructed), on the embedded prostate
 phantom of six sites, at a size for two CPU cores.

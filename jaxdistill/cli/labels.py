@@ -15,7 +15,8 @@ PURPOSES = {
 }
 VERBS = tuple(PURPOSES)
 FLAGS = """
-  --config=FILE[:MODE]       a config file; MODE is full (the default) or smoke
+  --config=FILE[:MODE]       a config file, such as compare_labels; MODE is full (the
+                             default), smoke, or another that the head of the file names
   --config.KEY=VALUE         another value for one key, as in --config.byol.epochs=30
   --workdir=DIR              where the run lives; the same folder again resumes it
 """

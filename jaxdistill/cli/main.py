@@ -44,7 +44,8 @@ jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
 CONFIG = """
   --config=FILE[:MODE]       a config file, or the name of a shipped one such as
-                             quickstart; MODE is full (the default) or smoke
+                             quickstart; MODE is full (the default), smoke, or
+                             another that the head of the file names
   --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
 ROOMS = (shipping, study, segment, selftrain, labels)
 OTHERS = tuple(verb for room in ROOMS for verb in room.VERBS)

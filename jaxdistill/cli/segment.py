@@ -16,7 +16,8 @@ HEAD = """jaxdistill segment: Train a teacher, a student alone and a student tha
 from the teacher, and judge all of them on sites that none has seen.
 
   --config=FILE[:MODE]       a config file, or the name of a shipped one such as
-                             quickstart_segment; MODE is full (the default) or smoke
+                             quickstart_segment; MODE is full (the default),
+                             smoke, or another that the head of the file names
   --config.KEY=VALUE         another value for one key, as in --config.student.width=8
   --workdir=DIR              where the run lives; the same folder again resumes it
 """

@@ -12,7 +12,8 @@ HEAD = """jaxdistill selftrain: Train on a few labelled films, then improve in s
 films without labels, beside labels alone and all labels.
 
   --config=FILE[:MODE]       a config file, or the name of a shipped one such as
-                             quickstart_selftrain; MODE is full (the default) or smoke
+                             quickstart_selftrain; MODE is full (the default),
+                             smoke, or another that the head of the file names
   --config.KEY=VALUE         another value for one key, as in --config.evolve.ssl=0.1
   --workdir=DIR              where the run lives; the same folder again resumes it
 """

@@ -20,7 +20,7 @@ from jaxdistill.data.case_files import (
     stem,
 )
 from jaxdistill.data.labels import positive
-from jaxdistill.data.pool import Root, data_root
+from jaxdistill.data.pool import Root, data_root, located
 from jaxdistill.data.site_pool import BadCases, file_once, read_sites
 from jaxdistill.data.sources import find_under
 from jaxdistill.data.tree import Tree, open_tree
@@ -54,7 +54,8 @@ def prostate(
     A case is named after its site and number, such as `BMC_Case03`. Raises `InputError`
     for another layout, and for images without a mask or masks without an image.
     """
-    found = path or find_under(data_root(root), PLACES, "prostate")
+    there = located(path, root) if path else None
+    found = there or find_under(data_root(root), PLACES, "prostate")
     tree = open_tree(found, HOLDING)
     reading = Reading(axis, normalise, geometry, size=size)
     labels = positive("background", "prostate")

@@ -67,11 +67,6 @@ class Workdir:
         return self.path / "summary.json"
 
     @property
-    def log(self) -> Path:
-        """File of what the run said."""
-        return self.path / "train.log"
-
-    @property
     def finished(self) -> bool:
         """Whether a summary with `"complete": true` is there."""
         told = usable(self.summary, lambda file: read_record(file, "complete"))

@@ -37,7 +37,9 @@ class Regime(NamedTuple):
     lr: Annotated[Rate, "highest rate, at a batch of lr_batch"] = 5e-5
     lr_batch: Annotated[Many, "films a step that lr is meant for"] = 16
     lr_last: Annotated[Weight, "rate at the end"] = 1e-6
-    warmup: Annotated[float, Range(0, 1000), "epochs in which the rate rises"] = 1.0
+    warmup: Annotated[
+        float, Range(0, 1000), "epochs in which the rate rises", Small(0.0)
+    ] = 1.0
     weight_decay: Annotated[Weight, "pull of weights to zero"] = 0.01
     weight_decay_last: Annotated[Weight, "adamw: the same at the end"] = 0.01
     squares: Annotated[Decay, "adamw: what it keeps of squared gradients"] = 0.999

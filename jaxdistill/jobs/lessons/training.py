@@ -71,6 +71,11 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
     if found is None:
         require_multiple("batch", lesson.regime.batch, room.mesh)
         room.say(f"{lesson.name}: {lesson.course.steps} steps")
+        if 0 < lesson.regime.epochs <= lesson.regime.warmup:
+            room.say(
+                f"note: the rate rises to the end, as warmup={lesson.regime.warmup:g} "
+                f"epochs are no fewer than all {lesson.regime.epochs}: lower warmup"
+            )
         learner = learn(lesson.pretext, lesson.regime, lesson.course)
         learner = learner._replace(init=lambda key: lesson.begin())
         events = (collapse(config["log_every"], room.say, lesson.name),)
