@@ -8,8 +8,20 @@ class InputError(ValueError):
     """A file, a config key or an argument that cannot be used.
 
     The message is one sentence: the key or file, the value, the rule, the remedy. The
-    command line prints it without a traceback and exits with status 2.
+    command line prints it without a traceback and exits with status 2. Whatever a
+    foreign file puts into it, any terminal takes it.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Text that any terminal and file takes; odd bytes of file names as `\\xe9`."""
+    plain = "".join(
+        c if c.isprintable() or "\udc80" <= c <= "\udcff" else "\ufffd" for c in text
+    )
+    return plain.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class Trouble(InputError):

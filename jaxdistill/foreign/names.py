@@ -4,6 +4,8 @@ import os
 import unicodedata
 from collections.abc import Iterable
 
+from jaxdistill.errors import printable
+
 # Letters of other scripts that look as Latin ones do, in the order of those: of the
 # confusables of Unicode (UTS 39) what keyboards have.
 LATIN = "ABEKMHOPCTYXIJSaeopcyxijsABEZHIKMNOPTYXov"
@@ -16,13 +18,7 @@ TWINS = str.maketrans(
 def shown(name: str | os.PathLike) -> str:
     """A name as text that any terminal and file takes; odd bytes as `\\xe9`."""
     text = name if isinstance(name, str) else os.fspath(name)
-    if isinstance(text, bytes):
-        text = os.fsdecode(text)
-    printable = "".join(
-        c if c.isprintable() or "\udc80" <= c <= "\udcff" else "\ufffd" for c in text
-    )
-    data = printable.encode("utf-8", "surrogateescape")
-    return data.decode("utf-8", "backslashreplace")
+    return printable(os.fsdecode(text) if isinstance(text, bytes) else text)
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

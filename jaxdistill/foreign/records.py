@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from jaxdistill.errors import InputError
-from jaxdistill.foreign.names import shown
 from jaxdistill.settings import Setting, settings_of
 
 Record = TypeVar("Record", bound=tuple)
@@ -33,4 +32,4 @@ def _checked(value: Any, setting: Setting) -> Any:
 
 
 def _brief(value: Any) -> str:
-    return shown(str(value))[:40]
+    return str(value)[:40]

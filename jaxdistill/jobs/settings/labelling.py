@@ -68,6 +68,7 @@ class Judging(NamedTuple):
 def root() -> Section:
     """Every setting of a comparison of ways to do with few labels."""
     tuning = usually(settings_of(Regime), USUAL)
+    tuning["lr"] = tuning["lr"]._replace(meaning="highest rate, whatever the batch")
     return {
         **settings_of(Labelling),
         "data": Chosen(SOURCES, "phantom"),
