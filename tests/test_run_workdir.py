@@ -184,11 +184,10 @@ def test_where_things_lie_and_when_it_is_finished(tmp_path):
             "figures",
             "eval",
         ]
-        files = (workdir.metrics, workdir.summary, workdir.log, workdir.profile)
+        files = (workdir.metrics, workdir.summary, workdir.profile)
         assert [str(f.relative_to(tmp_path)) for f in files] == [
             "metrics.jsonl",
             "summary.json",
-            "train.log",
             "profile",
         ]
         assert not workdir.finished
