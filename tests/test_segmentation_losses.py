@@ -136,7 +136,7 @@ def test_pixel_divergence_is_the_mean_over_pixels_that_count(rng, masks):
     p, q = softmax(t / T), softmax(s / T)
     kl = (p * np.log(p / q)).sum(-1)
     wanted = T**2 * kl[masks != IGNORED].mean()
-    close(pixel_divergence(*map(jnp.asarray, (s, t, masks)), T), wanted)
+    close(pixel_divergence(*map(jnp.asarray, (s, t, masks)), None, T), wanted)
 
 
 def test_gram_distance_is_that_of_channel_products(rng, masks):

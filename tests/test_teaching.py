@@ -87,6 +87,33 @@ def test_devices_share_a_batch_and_change_nothing(resident, devices, engine):
     alike(one.students, many.students)
 
 
+@pytest.mark.parametrize("supervised", ["dice_ce", "focal_dice"])
+@pytest.mark.parametrize("name", ["logits", "field", "relational", "gram"])
+def test_what_is_no_mean_over_images_is_of_the_whole_batch(resident, supervised, name):
+    """Also with pixels ignored here and there, and where images are compared."""
+    masks = resident.stock.slices.masks
+    spoilt = masks.at[::2, :7].set(IGNORED).at[1, 3:, 4:].set(IGNORED)
+    slices = resident.stock.slices._replace(masks=spoilt)
+    data = resident._replace(stock=stock(slices))
+    settings = {"classes": 2} if name == "field" else {}
+    students = {"one": Student(small(3), {name: (1.0, TERMS[name](**settings))})}
+    practice = PRACTICE._replace(supervised=supervised)
+    learner = teach(students, [TEACHER], practice, PATCHES, None, channels=1)
+
+    def after(devices):
+        mesh = make_mesh(devices)
+        state = initialise(learner, jax.random.key(0), mesh)
+        key, plan = jax.random.key(1), Plan(0, 3, 3)
+        how = {"plan": plan, "mesh": mesh, "engine": "shard_map"}
+        run = iterate(learner, state, data, numbers(PATCHES), key, **how)
+        *_, (_, state, metrics) = run
+        return state.students, metrics
+
+    (one, told), (many, same) = after(1), after(2)
+    alike(told, same)
+    alike(one, many)
+
+
 def test_learning_from_masks_and_from_a_teacher_both_succeed(resident):
     state, metrics = trained(["alone", "distilled"], resident, steps=20)
     first = trained(["alone", "distilled"], resident, steps=2)[1]

@@ -116,7 +116,7 @@ def teach(
             k_drop = jax.random.fold_in(k_drop, jax.lax.axis_index(axis))
         drawn = draw(resident.stock, k_draw, fed, patches, policy)
         told = _told(teachers, resident.teachers, drawn[0]) if teachers else None
-        lesson = Lesson(*drawn, told, state.step / practice.steps)
+        lesson = Lesson(*drawn, told, state.step / practice.steps, axis)
         moved: dict[str, Progress] = {}
         metrics: dict[str, Scalar] = {}
         for name, student in students.items():
@@ -153,9 +153,8 @@ def objective(
     def loss(learned: tuple[Params, dict], lesson: Lesson):
         params, own = learned
         outputs = look(student.network, params, lesson.images, key)
-        parts = {
-            "supervised": SUPERVISED[practice.supervised](outputs.logits, lesson.masks)
-        }
+        masked = SUPERVISED[practice.supervised]
+        parts = {"supervised": masked(outputs.logits, lesson.masks, lesson.axis)}
         total = parts["supervised"]
         for name, (weight, term) in student.terms.items():
             parts[name] = term.value(own[name], outputs, lesson)

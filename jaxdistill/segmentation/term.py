@@ -7,6 +7,10 @@
 feature maps becomes a term by `on_levels`, one between logits by `on_logits`. Where the
 student's maps are of another size they are resized to the teacher's; where a distance
 needs equal channels and they differ, a 1 x 1 adapter appears by itself, from shapes.
+
+A batch may be divided over devices, and their losses are averaged. What is no mean over
+images sums over `axis`, the mesh axis, as `total` does, so that the number of devices
+changes nothing: means over pixels of which some are ignored, ratios, relations.
 """
 
 from collections.abc import Callable
@@ -20,7 +24,7 @@ from jaxdistill.types import IGNORED, Params, PRNGKey, Scalar
 
 Features = Float[Array, "n h w c"]
 Masks = UInt8[Array, "n h w"]
-Distance = Callable[[Features, Features, Masks], Scalar]
+Distance = Callable[..., Scalar]  # of student, teacher, masks
 
 
 class Outputs(NamedTuple):
@@ -34,13 +38,15 @@ class Lesson(NamedTuple):
     """A batch as students see it, with what the teachers say of it.
 
     The first axis of `teachers` counts them; it is None where there are none.
-    `progress` runs from 0 to 1 over the training.
+    `progress` runs from 0 to 1 over the training. `axis` names the mesh axis that the
+    batch is divided over.
     """
 
     images: Float[Array, "n h w c"]
     masks: Masks
     teachers: Outputs | None
     progress: Scalar
+    axis: str | None = None
 
 
 class Term(NamedTuple):
@@ -50,20 +56,31 @@ class Term(NamedTuple):
     value: Callable[[Params, Outputs, Lesson], Scalar]
 
 
-def on_logits(distance: Distance) -> Term:
-    """The distance of the student's logits from the mean of the teachers'."""
+def on_logits(distance: Distance, *, whole: bool = False) -> Term:
+    """The distance of the student's logits from the mean of the teachers'.
+
+    `whole` for one that is no mean over images: it is given the axis as well.
+    """
 
     def value(params: Params, student: Outputs, lesson: Lesson) -> Scalar:
         del params
-        return distance(student.logits, mean_logits(lesson), lesson.masks)
+        more = (lesson.axis,) if whole else ()
+        return distance(student.logits, mean_logits(lesson), lesson.masks, *more)
 
     return Term(nothing, value)
 
 
 def on_levels(
-    distance: Distance, *, adapt: bool = False, levels: tuple[int, ...] = (0, 1)
+    distance: Distance,
+    *,
+    adapt: bool = False,
+    levels: tuple[int, ...] = (0, 1),
+    whole: bool = False,
 ) -> Term:
-    """The sum over levels of the mean distance from each teacher's feature maps."""
+    """The sum over levels of the mean distance from each teacher's feature maps.
+
+    `whole` as in `on_logits`.
+    """
 
     def init(key: PRNGKey, student: Outputs, teacher: Outputs) -> Params:
         count = teacher.logits.shape[0]
@@ -79,17 +96,19 @@ def on_levels(
 
     def value(params: Params, student: Outputs, lesson: Lesson) -> Scalar:
         assert lesson.teachers is not None
-        total = jnp.zeros(())
+        more = (lesson.axis,) if whole else ()
+        found = jnp.zeros(())
         for adapter, level in zip(params, levels, strict=True):
             theirs = lesson.teachers.levels[level]
             mine = resize(student.levels[level], theirs.shape[2:4])
 
             def one(their, kernel, mine=mine):
                 mapped = mine if kernel is None else mine @ kernel
-                return distance(mapped, their, masks_at(lesson.masks, their.shape[1:3]))
+                masks = masks_at(lesson.masks, their.shape[1:3])
+                return distance(mapped, their, masks, *more)
 
-            total += over_teachers(one, theirs, adapter)
-        return total
+            found += over_teachers(one, theirs, adapter)
+        return found
 
     return Term(init, value)
 
@@ -121,6 +140,11 @@ def mean_logits(lesson: Lesson) -> Float[Array, "n h w k"]:
     """What several teachers say together."""
     assert lesson.teachers is not None
     return lesson.teachers.logits.mean(axis=0)
+
+
+def total(x: Array, axis: str | None) -> Array:
+    """The sum over devices that share a batch."""
+    return x if axis is None else jax.lax.psum(x, axis)
 
 
 def resize(features: Features, size: tuple[int, ...]) -> Float[Array, "n h2 w2 c"]:

@@ -32,6 +32,7 @@ from jaxdistill.segmentation.term import (
     ascended,
     mean_logits,
     regions,
+    total,
 )
 from jaxdistill.settings import declared
 from jaxdistill.types import IGNORED, Params, PRNGKey, Scalar
@@ -52,6 +53,7 @@ def field_loss(
     logits: Float[Array, "n h w k"],
     masks: Masks,
     weights: FieldWeights,
+    axis: str | None = None,
     margin: float = 3.0,
 ) -> Scalar:
     """The sum over sizes, without the factor of the progress."""
@@ -80,6 +82,7 @@ def field_loss(
     ]
     which = jnp.arange(len(offsets)) // (len(offsets) // len(SIZES))
     found = jax.lax.map(lambda x: pairs(*x), (jnp.array(offsets), which))
+    found = total(found, axis)
     edge, edges, flat, flats = found.reshape(len(SIZES), -1, 4).sum(axis=1).T
     means = edge / jnp.maximum(edges, 1.0) + flat / jnp.maximum(flats, 1.0)
     return means.sum()
@@ -105,7 +108,8 @@ def affinity_field(
             told = mean_logits(lesson).argmax(axis=-1).astype(masks.dtype)
             masks = jnp.where(masks == IGNORED, masks, told)
         moved = FieldWeights(*map(ascended, params))
-        return 10.0**-lesson.progress * field_loss(student.logits, masks, moved, margin)
+        loss = field_loss(student.logits, masks, moved, lesson.axis, margin)
+        return 10.0**-lesson.progress * loss
 
     return Term(init, value)
 

@@ -6,6 +6,7 @@ Hinton, Vinyals and Dean 2015, arXiv:1503.02531, eq. 4, over the pixels of an im
     L = T^2 mean over pixels of KL(softmax(t / T) || softmax(s / T))
 """
 
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -14,7 +15,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxdistill.ranges import Positive
-from jaxdistill.segmentation.term import Masks, Term, counted, on_logits
+from jaxdistill.segmentation.term import Masks, Term, counted, on_logits, total
 from jaxdistill.settings import declared
 from jaxdistill.types import Scalar
 
@@ -23,6 +24,7 @@ def pixel_divergence(
     student: Float[Array, "n h w k"],
     teacher: Float[Array, "n h w k"],
     masks: Masks,
+    axis: str | None = None,
     temperature: float = 4.0,
 ) -> Scalar:
     """`T^2 KL` over the pixels that count."""
@@ -31,7 +33,8 @@ def pixel_divergence(
         jax.nn.log_softmax(teacher / temperature),
     )
     here = counted(masks)
-    return temperature**2 * (divergence * here).sum() / jnp.maximum(here.sum(), 1.0)
+    told, pixels = total(jnp.stack([(divergence * here).sum(), here.sum()]), axis)
+    return temperature**2 * told / jnp.maximum(pixels, 1.0)
 
 
 @declared("losses.logits")
@@ -39,8 +42,5 @@ def logits(
     *, temperature: Annotated[Positive, "T, softens what both say"] = 4.0
 ) -> Term:
     """Pixel logits; see the head."""
-    return on_logits(
-        lambda student, teacher, masks: pixel_divergence(
-            student, teacher, masks, temperature
-        )
-    )
+    distance = partial(pixel_divergence, temperature=temperature)
+    return on_logits(distance, whole=True)

@@ -9,6 +9,7 @@ level's features;
 with weights 25 and 50 as in common programs.
 """
 
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -26,12 +27,15 @@ def relation_distance(
     student: Features,
     teacher: Float[Array, "n h w c2"],
     masks: Masks,
+    axis: str | None = None,
     distances: float = 25.0,
     angles: float = 50.0,
 ) -> Scalar:
     """Weighted Huber distances of pairwise distances and of angles."""
     del masks
     s, t = student.mean((1, 2)), teacher.mean((1, 2))
+    if axis is not None:  # images of all devices
+        s, t = (jax.lax.all_gather(x, axis, tiled=True) for x in (s, t))
     far = optax.losses.huber_loss(_distances(s), _distances(t)).mean()
     turned = optax.losses.huber_loss(_angles(s), _angles(t)).mean()
     return distances * far + angles * turned
@@ -45,12 +49,8 @@ def relational(
 ) -> Term:
     """Relations between the images of a batch at the high level; see the head."""
 
-    def distance(
-        student: Features, teacher: Float[Array, "n h w c2"], masks: Masks
-    ) -> Scalar:
-        return relation_distance(student, teacher, masks, distances, angles)
-
-    return on_levels(distance, levels=(1,))
+    distance = partial(relation_distance, distances=distances, angles=angles)
+    return on_levels(distance, levels=(1,), whole=True)
 
 
 def _distances(x: Float[Array, "n c"]) -> Float[Array, "n n"]:

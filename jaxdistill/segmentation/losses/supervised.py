@@ -5,7 +5,8 @@
                  al. 2021, arXiv:2108.09987
 
 Dice is soft, by image and class, the background left out, with 1 added above and below
-(`optax.losses.dice_loss`). Ignored pixels count nowhere.
+(`optax.losses.dice_loss`). Ignored pixels count nowhere. `axis` names the mesh axis
+that the batch is divided over.
 """
 
 from collections.abc import Callable
@@ -15,11 +16,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxdistill.segmentation.term import Masks, counted, regions
+from jaxdistill.segmentation.term import Masks, counted, regions, total
 from jaxdistill.types import Scalar
 
 
-def dice_ce(logits: Float[Array, "n h w k"], masks: Masks) -> Scalar:
+def dice_ce(
+    logits: Float[Array, "n h w k"], masks: Masks, axis: str | None = None
+) -> Scalar:
     """Mean cross-entropy, and the mean over images and classes of 1 - Dice."""
     classes = logits.shape[-1]
     truth, here = regions(masks, classes), counted(masks)
@@ -28,10 +31,13 @@ def dice_ce(logits: Float[Array, "n h w k"], masks: Masks) -> Scalar:
     sure = jnp.where(jnp.arange(classes) == 0, 1e4, 0.0).astype(logits.dtype)
     shown = jnp.where(here[..., None] > 0, logits, sure[None, None, None])
     dice = optax.losses.dice_loss(shown, truth, ignore_background=True, axis=(1, 2))
-    return crossed.sum() / jnp.maximum(here.sum(), 1.0) + dice.mean()
+    crossed, pixels = total(jnp.stack([crossed.sum(), here.sum()]), axis)
+    return crossed / jnp.maximum(pixels, 1.0) + dice.mean()
 
 
-def focal_dice(logits: Float[Array, "n h w k"], masks: Masks) -> Scalar:
+def focal_dice(
+    logits: Float[Array, "n h w k"], masks: Masks, axis: str | None = None
+) -> Scalar:
     """Half focal (gamma 2, its factor constant), half Dice over the whole batch."""
     classes = logits.shape[-1]
     truth, here = regions(masks, classes), counted(masks)
@@ -40,12 +46,14 @@ def focal_dice(logits: Float[Array, "n h w k"], masks: Masks) -> Scalar:
     crossed = -(jax.nn.log_softmax(logits) * truth).sum(axis=-1)
     focal = jax.lax.stop_gradient((1.0 - right) ** 2) * crossed
     p, truth = (p * here[..., None])[..., 1:], truth[..., 1:]
-    both, sizes = (p * truth).sum((0, 1, 2)), (p + truth).sum((0, 1, 2))
+    both, sizes = (x.sum((0, 1, 2)) for x in (p * truth, p + truth))
+    both, sizes = total(jnp.stack([both, sizes]), axis)
     dice = 1.0 - (2.0 * both + 1.0) / (sizes + 1.0)
-    return 0.5 * focal.sum() / jnp.maximum(here.sum(), 1.0) + 0.5 * dice.mean()
+    focal, pixels = total(jnp.stack([focal.sum(), here.sum()]), axis)
+    return 0.5 * focal / jnp.maximum(pixels, 1.0) + 0.5 * dice.mean()
 
 
-SUPERVISED: dict[str, Callable[[Array, Masks], Scalar]] = {
+SUPERVISED: dict[str, Callable[[Array, Masks, str | None], Scalar]] = {
     "dice_ce": dice_ce,
     "focal_dice": focal_dice,
 }
