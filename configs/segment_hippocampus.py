@@ -1,4 +1,4 @@
-r"""Students of the hippocampus in MRI on a site that none has seen.
+r"""Students of the hippocampus in MRI on a site that none has seen, by every loss.
 
 One hospital's cases dealt into four sites that differ in bias field, tone, noise and
 resolution, each left out in turn; two classes, anterior and posterior.
@@ -6,20 +6,48 @@ resolution, each left out in turn; two classes, anterior and posterior.
 jaxdistill segment --config=configs/segment_hippocampus.py --workdir=runs/hippocampus
 """
 
+from itertools import combinations
+
 import ml_collections
 
 from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
-# Beside what validation prefers here and on vessels, labels as soft as the teacher says
-# them with the affinity of pixels: the labels alone, and the usual weights.
+# Labels are as soft as the teacher says them. With the affinity of pixels they are what
+# validation prefers, `distilled`; beside it the losses alone, in other pairs, together.
+OURS = {"logits": 1.0, "gram": 0.9, "affinity": 0.9}
+CHOSEN = ("logits", "affinity")
 STUDENTS = {
-    "logits": {"losses.logits.weight": 1.0, "losses.logits.temperature": 1.0},
+    "_".join(names): {f"losses.{name}.weight": OURS[name] for name in names}
+    for count in (1, 2, 3)
+    for names in combinations(OURS, count)
+    if names != CHOSEN
+}
+STUDENTS |= {
     "usual": {
         "losses.logits.weight": 0.1,
         "losses.logits.temperature": 4.0,
         "losses.gram.weight": 0.9,
         "losses.affinity.weight": 0.9,
     },
+    "two_teachers": {
+        "teachers.count": 2,
+        "losses.logits.weight": 1.0,
+        "losses.affinity.weight": 0.9,
+    },
+}
+# Of others, by their published weights.
+STUDENTS |= {
+    "field": {"losses.field.weight": 1.0},
+    "structural": {"losses.structural.weight": 1.0},
+    "attention": {"losses.attention.weight": 1000.0},
+    "channel_wise": {"losses.channel_wise.weight": 1.0},
+    "emkd": {
+        "losses.logits.weight": 0.1,
+        "losses.importance.weight": 0.9,
+        "losses.region.weight": 0.9,
+    },
+    "fitnet": {"losses.fitnet.weight": 1.0},
+    "relational": {"losses.relational.weight": 1.0},
 }
 
 
