@@ -103,7 +103,8 @@ def _arrays(draw: Any, one: Seed) -> bytes:
             odd = (
                 [0, 1, 255] if values.dtype.kind != "f" else [np.nan, np.inf, -1, 3e38]
             )
-            flat[draw(st.integers(0, flat.size - 1))] = draw(st.sampled_from(odd))
+            made = np.asarray(draw(st.sampled_from(odd))).astype(flat.dtype)
+            flat[draw(st.integers(0, flat.size - 1))] = made
             arrays[name] = flat.reshape(values.shape)
         elif way == "other":
             arrays[draw(st.text(max_size=5)) + "x"] = values
