@@ -17,6 +17,7 @@ from tiny_segment import small
 from jaxdistill.cli.main import main
 from jaxdistill.cli.segment import main as segmenting
 from jaxdistill.data import prostate_phantom
+from jaxdistill.data.case_files import open_case
 from jaxdistill.data.slices import planes_of, restore
 from jaxdistill.data.written_masks import write_mask
 from jaxdistill.errors import InputError
@@ -26,8 +27,10 @@ from jaxdistill.jobs.segment.judging import METRICS, means
 from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import plan
 from jaxdistill.jobs.segment.predicting import Way, opened, predicted
+from jaxdistill.jobs.segment.predicting import run as predicting
 from jaxdistill.jobs.settings.changes import variants
 from jaxdistill.jobs.settings.resolve import override, resolve
+from jaxdistill.networks import build_segmenter
 from jaxdistill.run.files import read_json, read_record, write_json
 from jaxdistill.run.weights_file import write_weights
 from jaxdistill.segmentation.inference import masks_of, predict
@@ -202,7 +205,7 @@ def test_masks_come_back_where_their_volumes_lie(done, tmp_path, capsys):
     status = main(["segment-predict", model, *files, "--out", str(tmp_path / "masks")])
     told = capsys.readouterr()
     assert status == 2
-    assert "1 of 2 files have no mask" in told.err
+    assert "1 of 2 cases have no mask" in told.err
     assert "odd.nii.gz" in told.err
     mask = nib.load(tmp_path / "masks" / "scan.nii.gz")
     assert mask.shape == voxels.shape
@@ -253,9 +256,30 @@ def test_masks_have_the_values_that_training_masks_had(done, tmp_path):
     assert model.facts["values"] == [0, 1]
     scan = nib.Nifti1Image(np.ones((8, 8, 2), np.int16), np.eye(4))
     nib.save(scan, tmp_path / "scan.nii.gz")
-    case = opened(tmp_path / "scan.nii.gz", {**model.facts, "values": [0, 5]})
+    case = opened([tmp_path / "scan.nii.gz"], {**model.facts, "values": [0, 5]})
     write_mask(tmp_path / "out.nii.gz", np.ones((2, 8, 8), np.uint8), case.origin)
     assert set(np.unique(nib.load(tmp_path / "out.nii.gz").dataobj)) == {5}
+
+
+def test_modalities_of_a_case_are_looked_at_together(tmp_path):
+    """A mask a case, by nnU-Net's names; a case that lacks one is told."""
+    rng = np.random.default_rng(0)
+    settings = {"name": "unet", "width": 4, "depth": 3}
+    network = build_segmenter(channels=2, classes=2, **settings)
+    told = {"network": settings, "channels": 2, "classes": 2, "class_names": ["a", "b"]}
+    params = network.init(jax.random.key(0))
+    write_weights(tmp_path / "two.safetensors", params, told)
+    for name in ("a_0000", "a_0001", "b_0001", "b_0000", "c_0000"):
+        scan = nib.Nifti1Image(rng.normal(size=(8, 12, 2)), np.eye(4))
+        nib.save(scan, tmp_path / f"{name}.nii.gz")
+    files = sorted(tmp_path.glob("*.nii.gz"))
+    out = tmp_path / "masks"
+    with pytest.raises(InputError, match=r"1 of 3 cases.*c_0000.* has 1 channel, but"):
+        predicting(tmp_path / "two.safetensors", files, out, Way(), **SILENT)
+    assert sorted(p.name for p in out.iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    case = opened(files[:2], told)
+    both = [open_case(file).image[..., 0] for file in files[:2]]
+    np.testing.assert_array_equal(case.image, np.stack(both, axis=-1))
 
 
 @pytest.mark.parametrize(

@@ -93,20 +93,22 @@ def read_case(tree: Tree, files: Files, labels: Labels, reading: Reading) -> Cas
     return shrink(case, reading.size)
 
 
-def open_case(path: str | os.PathLike, reading: Reading = READING) -> Case:
+def open_case(
+    path: str | os.PathLike, *others: str | os.PathLike, reading: Reading = READING
+) -> Case:
     """A volume or picture by itself, to predict: nobody knows its mask.
 
-    `reading` must be what the network was trained with. Raises `InputError` as
-    `read_case` does.
+    `others` are its further channels, volumes of the same folder. `reading` must be
+    what the network was trained with. Raises `InputError` as `read_case` does.
     """
-    path = expanded(path)
+    folder = expanded(path).parent
 
     def read(file: PurePosixPath) -> bytes:
-        return read_bytes(path.parent / file)
+        return read_bytes(folder / file)
 
-    tree = Tree(path.parent, (), (), frozenset(), read)
-    files = Files(stem(PurePosixPath(path.name)), "", (PurePosixPath(path.name),), None)
-    return read_case(tree, files, UNKNOWN, reading)
+    tree = Tree(folder, (), (), frozenset(), read)
+    images = tuple(PurePosixPath(expanded(one).name) for one in (path, *others))
+    return read_case(tree, Files(stem(images[0]), "", images, None), UNKNOWN, reading)
 
 
 def stem(file: PurePosixPath) -> str:

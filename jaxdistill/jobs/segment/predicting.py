@@ -1,19 +1,21 @@
 """The segment-predict verb: masks of files by a trained student, where they belong.
 
 NIfTI and what else nibabel reads get a mask of the same affine, header and shape as
-their image; pictures get a PNG of class numbers. A file that cannot be used is told and
-passed over; the others are not lost by it.
+their image; pictures get a PNG of class numbers. Where a network looks at several
+modalities, a case is as many volumes, `NAME_0000`, `NAME_0001`, ... as nnU-Net has
+them. A file that cannot be used is told and passed over; the others are not lost by it.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxdistill.data.case_files import Reading, open_case
+from jaxdistill.data.case_files import Reading, open_case, stem
+from jaxdistill.data.nnunet import CHANNEL
 from jaxdistill.data.slices import frame, planes_of, restore
 from jaxdistill.data.volumes import is_volume
 from jaxdistill.data.written_masks import WRITTEN, write_mask
@@ -41,7 +43,10 @@ def run(
     Raises `InputError` after the last file for those that could not.
     """
     loaded = load_model(model)
-    plans = [(expanded(file), _target(expanded(out), file)) for file in files]
+    plans = [
+        (case, _target(expanded(out), name))
+        for name, case in _cases(map(expanded, files), loaded.facts).items()
+    ]
     _require_apart(plans)
     try:
         expanded(out).mkdir(parents=True, exist_ok=True)
@@ -50,9 +55,9 @@ def run(
             f"--out={out} cannot be made a folder ({error.strerror}): name another"
         ) from error
     written, refused = [], []
-    for file, target in tqdm(plans, "predicting", unit="file", disable=None):
+    for paths, target in tqdm(plans, "predicting", unit="file", disable=None):
         try:
-            case = opened(file, loaded.facts)
+            case = opened(paths, loaded.facts)
             mask = predicted(loaded, case, way)
             with moved_in(target) as part:
                 write_mask(part, mask, case.origin)
@@ -62,23 +67,22 @@ def run(
             say(f"left out: {error}")
     if refused:
         raise InputError(
-            f"{len(refused)} of {len(plans)} files have no mask, the first because "
+            f"{len(refused)} of {len(plans)} cases have no mask, the first because "
             f"{refused[0]}"
         )
     return written
 
 
-def opened(file: Path, facts: Mapping[str, Any]) -> Case:
-    """A file without a mask, read as the model's training files were."""
-    settings = facts.get("data", {})
-    wanted = facts["channels"] // (2 * facts.get("neighbours", 0) + 1)
+def opened(paths: Sequence[Path], facts: Mapping[str, Any]) -> Case:
+    """A case without a mask, read as the model's training files were."""
+    settings, wanted = facts.get("data", {}), _channels(facts)
     known = {k: settings[k] for k in ("axis", "normalise", "size") if k in settings}
-    case = open_case(file, Reading(channels=wanted, **known))
-    if case.image.shape[-1] != wanted:
+    case = open_case(*paths, reading=Reading(channels=wanted, **known))
+    if (found := case.image.shape[-1]) != wanted:
         raise InputError(
-            f"{file} has {case.image.shape[-1]} channel, but the network was trained "
-            f"on {wanted}: give it images of the kind that it knows; several "
-            "modalities of one case, a file each, are predicted in Python alone"
+            f"{paths[0]} has {found} channel{'s' * (found > 1)}, but the network was "
+            f"trained on {wanted}: give it images of the kind that it knows, several "
+            "modalities as volumes NAME_0000, NAME_0001, ..."
         )
     if values := tuple(facts.get("values", ())):
         origin = case.origin._replace(values=values)
@@ -100,6 +104,25 @@ def predicted(model: Model, case: Case, way: Way) -> np.ndarray:
     return restore(masks_of(logits), case)
 
 
+def _channels(facts: Mapping[str, Any]) -> int:
+    """Of one slice, without its neighbours."""
+    return facts["channels"] // (2 * facts.get("neighbours", 0) + 1)
+
+
+def _cases(
+    files: Iterable[Path], facts: Mapping[str, Any]
+) -> dict[Path, tuple[Path, ...]]:
+    """The files of every case, by the path that a case of one file would have."""
+    found: dict[Path, list[Path]] = {}
+    for file in files:
+        named = CHANNEL.fullmatch(start := stem(PurePosixPath(file.name)))
+        several = named and _channels(facts) > 1 and is_volume(file.name)
+        rest = file.name.removeprefix(start)
+        name = file.with_name(f"{named[1]}{rest}") if named and several else file
+        found.setdefault(name, []).append(file)
+    return {name: tuple(sorted(case)) for name, case in found.items()}
+
+
 def _target(out: Path, file: Path) -> Path:
     """Where the mask of a file goes: its own name, and a suffix that can be written."""
     name = file.name
@@ -110,18 +133,19 @@ def _target(out: Path, file: Path) -> Path:
     return out / f"{Path(name).stem}.nii.gz"
 
 
-def _require_apart(plans: Sequence[tuple[Path, Path]]) -> None:
+def _require_apart(plans: Sequence[tuple[tuple[Path, ...], Path]]) -> None:
     """`InputError` where two masks, or a mask and its image, would be one file."""
     seen: dict[Path, Path] = {}
-    for file, target in plans:
-        if file.exists() and target.exists() and target.samefile(file):
-            raise InputError(
-                f"--out={target.parent} holds {file.name} itself, which its mask would "
-                "overwrite: name another folder"
-            )
+    for paths, target in plans:
+        for file in paths:
+            if file.exists() and target.exists() and target.samefile(file):
+                raise InputError(
+                    f"--out={target.parent} holds {file.name} itself, which its mask "
+                    "would overwrite: name another folder"
+                )
         if target in seen:
             raise InputError(
-                f"{seen[target]} and {file} would both be written to {target}: give "
-                "them names of their own, or predict them one at a time"
+                f"{seen[target]} and {paths[0]} would both be written to {target}: "
+                "give them names of their own, or predict them one at a time"
             )
-        seen[target] = file
+        seen[target] = paths[0]
