@@ -56,7 +56,10 @@ FILES = {
     "compare-labels": ("lessons/*/*.safetensors", "cells/*.json"),
     "pretrain": ("lessons/*/*.safetensors", "backbone.safetensors"),
     "finetune": ("cells/*.json", "model.safetensors"),
-    "segment": ("models/*.safetensors", "teachers/*/*.safetensors", "scores/*.json"),
+    "segment": (
+        *("models/*.safetensors", "teachers/*/*.safetensors", "scores/*.json"),
+        "frame.json",
+    ),
 }
 ENDED = {
     "distill": ("summary.json",),
