@@ -130,7 +130,8 @@ Decay = Annotated[float, Range(0, 1, below=True)]
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text with commas between them, each once."""
-    return tuple(dict.fromkeys(filter(None, text.replace(" ", "").split(","))))
+    words = (word.strip() for word in text.split(","))
+    return tuple(dict.fromkeys(filter(None, words)))
 
 
 def is_a(value: Any, kind: type) -> bool:

@@ -24,7 +24,10 @@ from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.evaluation.ranking import augmentation_robust_score, label_robust_score
 from jaxdistill.jobs.compare import cells as comparing_cells
 from jaxdistill.jobs.compare import job as comparing
+from jaxdistill.jobs.compare.job import alike
 from jaxdistill.jobs.compare.plan import plan
+from jaxdistill.jobs.compare.scores import Entry, way
+from jaxdistill.jobs.compare.table import Group
 from jaxdistill.jobs.distil.distilling import prepare
 from jaxdistill.jobs.judging.judge import Judge
 from jaxdistill.jobs.judging.sets import Knowledge, training_record
@@ -461,3 +464,23 @@ def test_smoke_makes_variants_small_too():
         "method": "gradient",
     }
     assert small.ipc == (1,)
+
+
+def scored(soft):
+    runs = [dict.fromkeys(("auc", "balanced_accuracy", "accuracy", "f1_weighted"), 0.5)]
+    record = {"val": runs, "test": runs}
+    ways = [*(["soft"] if soft else []), "hard"]
+    return {way(labels, a): record for labels in ways for a in ("with", "without")}
+
+
+def test_validation_may_choose_by_any_score_that_it_has():
+    group = Group((), (scored(True), scored(True)))
+    assert group.preferred("soft", "f1_weighted") in ("with", "without")
+
+
+def test_seeds_of_a_row_are_scored_alike(tmp_path):
+    """With soft labels where those of any seed are soft."""
+    entry = Entry("datm", 1, "distilled", False, None, lambda: None, tmp_path, {})
+    made = alike([entry, entry._replace(soft=True), entry])
+    assert [one.soft for one in made] == [True, True, True]
+    assert not any(one.soft for one in alike([entry, entry]))

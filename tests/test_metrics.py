@@ -110,3 +110,13 @@ def test_films_that_are_sure_keep_their_order():
     assert (np.diff(said[:, 1]) > 0).all()
     assert (np.diff(said[:, 0]) < 0).all()
     np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-15)
+
+
+def test_a_network_that_diverged_has_no_score():
+    """It did not say class 0, whatever share of the films is of it."""
+    p, labels = random_case(0)
+    p[3, 1] = np.nan
+    found = scores(p, labels)
+    assert set(found) == set(scores(np.nan_to_num(p), labels))
+    for value in found.values():
+        assert np.isnan(value).all()

@@ -170,6 +170,18 @@ def test_two_runs_cannot_share_a_folder_until_one_is_killed(tmp_path):
     open_workdir(tmp_path, {}).close()
 
 
+def test_a_fingerprint_that_older_records_lack_is_taken_to_be_the_same(tmp_path):
+    read = {"class_names": ["a"], "training_images": "1"}
+    newer = read | {"init_images": "7", "training_patients": "8"}
+    for inputs in (read, newer, read, newer):
+        with open_workdir(tmp_path, CONFIG, inputs=inputs):
+            pass
+    with pytest.raises(InputError, match="begun on other data, with init_images"):
+        open_workdir(tmp_path, CONFIG, inputs=newer | {"init_images": "9"}).__enter__()
+    with pytest.raises(InputError, match="begun on other data"):
+        open_workdir(tmp_path, CONFIG, inputs=read | {"others": "1"}).__enter__()
+
+
 def test_where_things_lie_and_when_it_is_finished(tmp_path):
     with open_workdir(tmp_path, CONFIG) as workdir:
         folders = (

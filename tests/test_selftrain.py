@@ -7,10 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdistill.cli.main import main
 from jaxdistill.data.film_phantom import phantom
 from jaxdistill.data.folds import divide
+from jaxdistill.data.prints import prints
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.judging import require_judged
@@ -254,8 +256,6 @@ def test_a_variant_may_not_have_other_data():
 @pytest.fixture
 def films(tmp_path):
     """Labelled films of patients A to H, a folder per class, and others without."""
-    from PIL import Image
-
     rng = np.random.default_rng(0)
 
     def write(path):
@@ -293,6 +293,50 @@ def test_films_of_another_folder_fill_the_folds(films):
     np.testing.assert_array_equal(
         np.asarray(every.images)[found], further.read(np.arange(9))
     )
+
+
+def test_patients_of_one_name_are_one_whatever_its_letters_are_made_of(films):
+    """An accent is one letter on one machine and two on another."""
+    import unicodedata
+
+    from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+
+    name = "Jos\u00e9"
+    first = films / "films" / "ill" / "C__0.png"
+    first.rename(first.with_name(f"{name}__0.png"))
+    again = films / "others" / f"{unicodedata.normalize('NFD', name)}__7.png"
+    again.write_bytes((films / "others" / "P1" / "P1__0.png").read_bytes())
+    told = of_folder(films)
+    with pytest.raises(InputError, match="1 patients of the labelled data"):
+        build_unlabelled(told, build_films(told))
+
+
+def test_a_source_with_patients_of_its_own_keeps_them_apart_too(films):
+    from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+
+    (films / "films").rename(films / "chest_xray")
+    data = {"name": "chest_xray", "root": str(films), "size": 16}
+    apart = {"labelled": 1.0, "unlabelled": str(films / "others")}
+    told = resolve({"job": "selftrain", "data": data, "films": apart})
+    pool = build_films(told)
+    assert build_unlabelled(told, pool) is not None
+    rows = np.random.default_rng(9).integers(0, 255, (16, 16), np.uint8)
+    Image.fromarray(rows).save(films / "others" / "C__7.png")
+    with pytest.raises(InputError, match="1 patients of the labelled data"):
+        build_unlabelled(told, pool)
+
+
+def test_other_patients_or_another_order_are_other_data(films):
+    """Folds are made of patients, and films are asked for by row."""
+    from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+
+    told = of_folder(films)
+    pool = build_films(told)
+    before = prints(pool, build_unlabelled(told, pool))
+    (films / "others" / "P3" / "P3__0.png").rename(films / "others" / "A0__0.png")
+    after = prints(pool, build_unlabelled(told, pool))
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {"patients_without_labels"}
 
 
 @pytest.mark.parametrize("kind", ["patient", "film"])

@@ -63,10 +63,10 @@ def _predict(config: dict[str, Any], flags: Any, fast: bool) -> int:
         raise InputError(
             "--study is missing: name the study.json that jaxdistill study wrote"
         )
+    folder = place(flags.workdir) if flags.workdir else None
     told = studying_predict.run(config, Path(flags.study), flags.leave_out, fast=fast)
     print(f"\n{text(told)}")
-    if flags.workdir:
-        folder = place(flags.workdir)
+    if folder:
         studying_predict.write(told, folder)
         print(f"{folder / 'predict.json'}\n{folder / 'predict.md'}")
     return 0

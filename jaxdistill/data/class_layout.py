@@ -122,14 +122,14 @@ def _item(
     name, below = parts[depth - 1], "/".join(parts[depth:])
     group = group_of(below, "/".join(parts), pattern)
     # Some systems write an accent as a letter of its own: still one patient's name.
-    return Item(file, split, name, unicodedata.normalize("NFC", group), below)
+    return Item(file, split, name, group, below)
 
 
 def group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
     """The patient that a path tells: by a pattern, by `__` in the name, or itself."""
     if pattern is None:
         key, mark, _ = PurePosixPath(below).name.partition("__")
-        return key if mark and key else whole
+        return unicodedata.normalize("NFC", key if mark and key else whole)
     try:
         match = search(pattern, below)
     except TimeoutError as error:
@@ -143,7 +143,7 @@ def group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
             f"data.group={pattern.pattern!r} does not match {shown(below)!r}; it must "
             "find the patient in every file: correct the pattern"
         )
-    return found
+    return unicodedata.normalize("NFC", found)
 
 
 def compile_group(group: str) -> re.Pattern | None:

@@ -12,18 +12,22 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def prints(pool: Pool, further: Unlabelled | None = None) -> dict[str, Any]:
-    """Class names, and sixteen digits for the images and labels of every split.
+    """Class names, and sixteen digits for images, labels and patients of every split.
 
-    Films beside those of the pool have some, too, whatever their order.
+    Films beside those of the pool have some, too: the films whatever their order, and
+    in their order with their patients, which folds are made of.
     """
     found: dict[str, Any] = {"class_names": list(pool.class_names)}
     for name, said in SPLITS.items():
         split = getattr(pool, name)
         found[f"{said}_images"] = digest_of(split.images)
         found[f"{said}_labels"] = digest_of(split.labels)
+        found[f"{said}_patients"] = digest_of(split.groups)
     if further is not None:
-        whole = b"".join(sorted(further.prints))
+        whole = b"".join(sorted(set(further.prints)))
         found["films_without_labels"] = hashlib.sha256(whole).hexdigest()[:16]
+        told = repr((further.prints, further.groups)).encode("utf-8", "replace")
+        found["patients_without_labels"] = hashlib.sha256(told).hexdigest()[:16]
     return found
 
 

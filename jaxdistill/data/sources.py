@@ -6,7 +6,7 @@ from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Annotated, Any
 
-from jaxdistill.data.class_folders import folder
+from jaxdistill.data.class_folders import folder, patients
 from jaxdistill.data.film_phantom import phantom
 from jaxdistill.data.npz_sets import medmnist, mnist
 from jaxdistill.data.pool import ImageSize, Root, Whiten, data_root
@@ -69,6 +69,17 @@ def load(name: str, **settings: Any) -> Pool:
     refuses.
     """
     return choose("data", SOURCES, name.lower(), settings)(**settings)
+
+
+def known_patients(name: str, **settings: Any) -> dict[str, str]:
+    """The split of every patient of a source that its files tell by a name."""
+    if name == "folder":
+        return patients(**settings)
+    places = {"chest_xray": CHEST_XRAY, "covid_radiography": COVID_RADIOGRAPHY}
+    if name not in places:
+        return {}
+    path = find_under(data_root(settings.get("root", "")), places[name], name)
+    return patients(path, seed=settings.get("seed", 0))
 
 
 def find_under(root: Path, names: tuple[str, ...], source: str) -> Path:

@@ -64,9 +64,10 @@ def tfds(
     missing = {s: share for s, share in fractions.items() if s not in parts}
     images, labels = parts["train"]
     groups = [str(row) for row in range(len(labels))]
-    split = carve(labels, groups, missing, seed, names)
-    for name in ("train", *missing):
-        parts[name] = (images[split == name], labels[split == name])
+    if missing:
+        split = carve(labels, groups, missing, seed, names)
+        for name in ("train", *missing):
+            parts[name] = (images[split == name], labels[split == name])
     raw, first = {}, 0
     for name in SPLITS:
         images, labels = parts[name]

@@ -24,7 +24,7 @@ class Unlabelled(NamedTuple):
 
     read: Read
     groups: tuple[str, ...]
-    prints: frozenset[bytes]  # of the pixels of every film
+    prints: tuple[bytes, ...]  # of the pixels of every film
     streamed: bool = False
 
 
@@ -62,9 +62,9 @@ def read_unlabelled(
     if stream:
         prints = of_all(tree, items, lambda item: _print(pixels(item)))
         read = lambda rows: np.stack([pixels(items[row]) for row in rows])  # noqa: E731
-        return Unlabelled(read, groups, frozenset(prints), streamed=True)
+        return Unlabelled(read, groups, tuple(prints), streamed=True)
     images = np.stack(of_all(tree, items, pixels))
-    return Unlabelled(images.__getitem__, groups, frozenset(map(_print, images)))
+    return Unlabelled(images.__getitem__, groups, tuple(map(_print, images)))
 
 
 def require_apart(found: Unlabelled, pool: Pool, known: Mapping[str, str]) -> None:
@@ -80,9 +80,10 @@ def require_apart(found: Unlabelled, pool: Pool, known: Mapping[str, str]) -> No
             f"data, such as {shared[0]!r} of {known[shared[0]]}: remove their films "
             "from the folder, or scores would flatter"
         )
+    ours = set(found.prints)
     for split in SPLITS:
         theirs = np.asarray(getattr(pool, split).images)
-        again = sum(_print(image) in found.prints for image in theirs)
+        again = sum(_print(image) in ours for image in theirs)
         if again:
             raise InputError(
                 f"films.unlabelled holds {again} films of the {split} split, pixel by "

@@ -62,7 +62,7 @@ def reliability(
         )
     _require_probabilities(confidence)
     said, true = np.asarray(confidence, np.float64), np.asarray(outcome, np.float64)
-    place = np.clip(np.ceil(said * bins).astype(int) - 1, 0, bins - 1)
+    place = np.clip(np.ceil(said * bins - 1e-12).astype(int) - 1, 0, bins - 1)
     films = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean_said = np.bincount(place, said, minlength=bins) / films

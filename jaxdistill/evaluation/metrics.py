@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from scipy.special import softmax
 from scipy.stats import rankdata
 
+BY_CLASS = ("sensitivity", "specificity", "harmonic_means")
 SELECTABLE = ("accuracy", "balanced_accuracy", "auc", "f1_weighted", "harmonic_mean")
 
 
@@ -25,9 +26,17 @@ def scores(
     Scalars: accuracy, balanced_accuracy, auc, f1_weighted, harmonic_mean (macro). For
     each class against the rest: sensitivity, specificity, harmonic_means. And the
     confusion matrix, rows are true classes and sum to 1. A class absent from `labels`
-    is nan in its own scores and left out of the means.
+    is nan in its own scores and left out of the means; all is nan where a probability
+    is not finite.
     """
     k = probabilities.shape[1]
+    if not np.isfinite(probabilities).all():
+        by_class = np.full(k, np.nan)  # a network that diverged says nothing
+        return {
+            **dict.fromkeys(SELECTABLE, float("nan")),
+            **dict.fromkeys(BY_CLASS, by_class),
+            "confusion": np.full((k, k), np.nan),
+        }
     predicted = probabilities.argmax(axis=1)
     counts = np.zeros((k, k))
     np.add.at(counts, (labels, predicted), 1)

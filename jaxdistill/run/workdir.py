@@ -16,6 +16,11 @@ from jaxdistill.run.kept import note, set_aside, usable
 from jaxdistill.run.places import place
 from jaxdistill.run.troubles import explain_os_errors
 
+# Fingerprints that older records lack, or that some who read the data do not take.
+NEWER = (
+    *("init_images", "patients_without_labels", "training_patients"),
+    *("validation_patients", "test_patients"),
+)
 SHOWN = 6  # differing keys that a refusal spells out
 RECORD, COPY = "config.json", ".config.json"
 
@@ -156,10 +161,14 @@ def require_inputs(
 
     Raises `InputError` for others.
     """
-    read = record.get("inputs")
+    read, now = record.get("inputs"), plain(inputs)
     if not isinstance(read, dict):
         return False
-    if changed := _differences(read, plain(inputs)):
+    read, now = (
+        {k: v for k, v in one.items() if k in other or k not in NEWER}
+        for one, other in ((read, now), (now, read))
+    )
+    if changed := _differences(read, now):
         raise InputError(
             f"{said}={path} was begun on other data, with {', '.join(changed.values())}"
             f": go back to those to resume it, or choose a new {said}"

@@ -2,7 +2,7 @@
 
     workdir/
       cells/VARIANT_ipcK_seedS/   a run each, its scores in eval/, or failed.json
-      coresets/                   what chooses them, their indices, their scores
+      coresets/                   what chooses them, their scores
       experts/                    for all cells of equal expert settings
       table.csv table.md figures/comparison.png summary.json
 
@@ -98,7 +98,13 @@ def _distilled(ran: list[Checked]) -> list[list[Entry]]:
         if checked.parts is not None:
             key = (checked.cell.ipc, checked.cell.variant)
             groups.setdefault(key, []).append(_entry(checked, checked.parts))
-    return list(groups.values())
+    return [alike(entries) for entries in groups.values()]
+
+
+def alike(entries: list[Entry]) -> list[Entry]:
+    """Seeds of one row, scored with soft labels where any of them has some."""
+    soft = any(entry.soft for entry in entries)
+    return [entry._replace(soft=soft) for entry in entries]
 
 
 def _entry(checked: Checked, parts: Parts) -> Entry:

@@ -34,23 +34,28 @@ class Group(NamedTuple):
         """What the set's own labels are."""
         return "soft" if any("soft" in name for name in self.scores[0]) else "hard"
 
-    def pooled(self, name: str, part: str = "test") -> dict[str, dict] | None:
+    def pooled(
+        self, name: str, part: str = "test", metrics: Sequence[str] = METRICS
+    ) -> dict[str, dict] | None:
         """The summary over all networks of one way, or None where it was not taken."""
         if not all(name in found for found in self.scores):
             return None
-        return pool_runs([found[name] for found in self.scores], part)
+        return pool_runs([found[name] for found in self.scores], part, metrics)
 
     def preferred(self, labels: str, metric: str) -> str:
         """Whether to augment, by validation."""
-        tried = {a: self.pooled(way(labels, a), "val") for a in AUGMENTATION}
+        names = {a: way(labels, a) for a in AUGMENTATION}
+        tried = {a: self.pooled(n, "val", (metric,)) for a, n in names.items()}
         worth = {a: s[metric]["mean"] for a, s in tried.items() if s is not None}
         return max(worth, key=lambda a: np.nan_to_num(worth[a], nan=-1.0))
 
 
-def pool_runs(records: Sequence[Mapping[str, Any]], part: str) -> dict[str, dict]:
+def pool_runs(
+    records: Sequence[Mapping[str, Any]], part: str, metrics: Sequence[str] = METRICS
+) -> dict[str, dict]:
     """`{metric: {"mean", "std", "n"}}` over the networks of several records."""
     runs = [run for record in records for run in record[part]]
-    return summarise([{m: _number(run[m]) for m in METRICS} for run in runs])
+    return summarise([{m: _number(run[m]) for m in metrics} for run in runs])
 
 
 def score_row(

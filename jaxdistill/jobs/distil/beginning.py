@@ -15,6 +15,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
 from jaxdistill.jobs.settings.build import build_initial, rate_shape
+from jaxdistill.run.seals import of_file
 from jaxdistill.types import Pool, Synthetic
 
 
@@ -37,6 +38,13 @@ def beginning(config: Mapping[str, Any], pool: Pool, key: jax.Array) -> Syntheti
         return saved.synthetic
     fresh = raw_rates(config["init"]["lr"], shape)
     return saved.synthetic._replace(raw_lr=fresh)
+
+
+def beginning_print(config: Mapping[str, Any]) -> dict[str, str]:
+    """What tells that the file that a run begins from is another."""
+    named = config["init"]["images"]
+    path = Path() if named in STARTS else expanded(named)
+    return {"init_images": of_file(path)} if path.is_file() else {}
 
 
 def _require_count(

@@ -13,7 +13,7 @@ from jaxdistill.distillation.experts import Experts, expert_labelled
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.distil import choosing, rules
-from jaxdistill.jobs.distil.beginning import beginning
+from jaxdistill.jobs.distil.beginning import beginning, beginning_print
 from jaxdistill.jobs.distil.expert_store import (
     Teaching,
     ensure_experts,
@@ -78,7 +78,8 @@ def prepare(
     run_key = jax.random.fold_in(key, 1)
     loop = build_loop(config, workdir, config["steps"], run_key, mesh, profile=profile)
     require_multiples(loop, {"eval.every": config["eval"]["every"]})
-    return Parts(config, judge, teaching, loop, like.inputs if like else prints(pool))
+    inputs = dict(like.inputs if like else prints(pool)) | beginning_print(config)
+    return Parts(config, judge, teaching, loop, inputs)
 
 
 def first_set(parts: Parts) -> Synthetic:

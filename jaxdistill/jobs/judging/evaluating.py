@@ -130,7 +130,7 @@ def draw_curve(
         references={
             name: (levels[name][metric]["mean"], levels[name][metric]["std"])
             for name in BASELINES
-            if name in levels
+            if name in levels and levels[name][metric]["mean"] is not None
         },
         selected_step=selected,
     )

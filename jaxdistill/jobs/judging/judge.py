@@ -183,11 +183,12 @@ def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
         )
         return part(row.examples, row.subsets, both, lr, keys)
 
-    tried, how = [run(lr) for lr in row.lrs], judge.how(row.lrs[0], row.epochs)
+    tried = [run(lr) for lr in row.lrs]
     val, test = np.asarray(pool.val.labels), np.asarray(pool.test.labels)
     on_val = [[scores(p[: len(val)], val) for p in out] for out in tried]
     worth = [summarise(runs)[s["select"]]["mean"] for runs in on_val]
     best = int(np.argmax(np.nan_to_num(worth, nan=-1.0)))
+    how = judge.how(row.lrs[best], row.epochs)
     return {
         "test": [scores(p[len(val) :], test) for p in tried[best]],
         "val": on_val[best],

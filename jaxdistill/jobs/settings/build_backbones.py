@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdistill.data.class_folders import patients
-from jaxdistill.data.sources import load
+from jaxdistill.data.sources import known_patients, load
 from jaxdistill.data.unlabelled import Unlabelled, read_unlabelled, require_apart
 from jaxdistill.errors import InputError
 from jaxdistill.networks.backbones import build_backbone, with_head
@@ -56,10 +55,7 @@ def build_unlabelled(config: Config, pool: Pool) -> Unlabelled | None:
     places = {key: data[key] for key in ("root", "group") if key in data}
     told = config["films"]
     found = read_unlabelled(told["unlabelled"], pool, stream=told["stream"], **places)
-    known = {}
-    if data.pop("name") == "folder":
-        known = patients(**data)
-    require_apart(found, pool, known)
+    require_apart(found, pool, known_patients(**data))
     return found
 
 
