@@ -15,7 +15,9 @@ from jaxdistill.jobs.settings.changes import changes, smoke
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
-    """The paper's numbers; what it leaves open follows Cazenavette et al. (2022)."""
+    """The paper's numbers; what it leaves open follows Cazenavette et al. (2022), but
+    for the first images, noisy means of classes, and Adam where the paper has SGD.
+    """
     c = changes()
     c.ipc = 20
     c.steps = 5000

@@ -100,3 +100,8 @@ def test_a_set_that_classes_cannot_share_is_refused():
 def test_an_unknown_distance_is_refused():
     with pytest.raises(InputError, match=r"distribution.distance='l1' is not known"):
         method_of(distance="l1")
+
+
+def test_mmd_of_one_real_image_is_refused():
+    with pytest.raises(InputError, match="no width of a kernel"):
+        distribution_matching(tanh_network(), classes=3, batch_real=1, distance="mmd")

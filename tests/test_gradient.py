@@ -174,3 +174,10 @@ def test_a_class_with_fewer_images_than_its_batch_is_refused():
     method = method_of(batch_real=25)
     with pytest.raises(InputError, match=r"batch_real=25 .* 24, .* class 'rows'"):
         method.source.resident(toy_pool())
+
+
+def test_the_cosine_of_all_kernels_has_a_gradient_where_all_units_are_dead():
+    g = {"k": jnp.ones((3, 2))}
+    dead = {"k": jnp.zeros((3, 2))}
+    grads = jax.grad(lambda h: distances.global_cosine(g, h))(dead)
+    assert bool(jnp.isfinite(grads["k"]).all())

@@ -7,7 +7,12 @@ import pytest
 from helpers import CLASSES, SHAPE, toy_pool
 
 from jaxdistill.data.standard import fit_zca, standardise
-from jaxdistill.distillation.initial import class_means, cluster_means, initial
+from jaxdistill.distillation.initial import (
+    class_means,
+    cluster_means,
+    few_images,
+    initial,
+)
 from jaxdistill.errors import InputError
 from jaxdistill.types import Pool
 
@@ -152,3 +157,9 @@ def test_noise_is_standard_normal_and_follows_the_key():
 def test_starts_that_cannot_be_made(ipc, settings, message):
     with pytest.raises(InputError, match=message):
         initial(toy_pool(), ipc, KEY, **settings)
+
+
+def test_of_more_images_than_classes_each_has_one_and_they_stand_class_by_class():
+    """As the methods read them that look at a class at a time."""
+    labels = few_images(toy_pool(), 2 * CLASSES, KEY).logits.argmax(axis=1)
+    assert labels.tolist() == sorted([*range(CLASSES)] * 2)

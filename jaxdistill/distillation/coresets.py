@@ -197,9 +197,12 @@ def embed_split(
 ) -> Features:
     """Features of every image of a split, computed in chunks."""
     embed = jax.jit(lambda x, s: network.embed(params, standardise(x, s)))
-    starts = range(0, split.size, chunk)
-    parts = [embed(split.images[i : i + chunk], split.standard) for i in starts]
-    return np.concatenate([np.asarray(p) for p in parts])
+    chunk = min(chunk, split.size)
+    # The last chunk is filled with images of the split, as some networks normalise
+    # over all of a batch.
+    places = [np.arange(i, i + chunk) % split.size for i in range(0, split.size, chunk)]
+    parts = [embed(split.images[at], split.standard) for at in places]
+    return np.concatenate([np.asarray(p) for p in parts])[: split.size]
 
 
 def _per_class(

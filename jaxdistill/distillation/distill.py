@@ -65,8 +65,8 @@ DECAYS: dict[str, Callable[[float, int], optax.Schedule]] = {
 def moving(
     part: Part, said: str = "images", *, decay: str = "none", steps: int = 1
 ) -> optax.GradientTransformation:
-    """The transformation of a part; with the decay "cosine" its rate falls to 0 at the
-    last of `steps`.
+    """The transformation of a part; with the decay "cosine" its rate falls towards 0 at
+    the last of `steps`.
 
     Raises `InputError` for a setting out of range, of `optimizer.` and `said`.
     """

@@ -111,15 +111,17 @@ def few_images(
 ) -> Synthetic:
     """A first set with fewer images than classes: its labels share the classes out.
 
-    Image i of `count` begins with a label for all classes c = i (mod count) alike.
+    Image i of `count` begins with a label for all classes c = i (mod count) alike; of
+    more images than classes each has one class, and they stand class by class.
     `images` is "noise" or "mean" (over these classes' means, plus noise), the rest is
     as for `initial`. Raises `InputError` for a `count` below 1, for real images, noise
     below 0 or a learning rate that is not positive.
     """
     if count < 1:
         raise InputError(f"init.count={count} leaves nothing to learn: use 1 or more")
-    number, classes = np.arange(count)[:, None], np.arange(pool.classes)
-    shares = (classes % count == number % pool.classes).astype(np.float32)
+    classes = np.arange(pool.classes)
+    number = np.sort(np.arange(count) % pool.classes)[:, None]
+    shares = (classes % count == number).astype(np.float32)
     full = jax.random.normal(key, (count, *pool.image_shape))
     if images == "mean":
         weights = jnp.asarray(shares / shares.sum(axis=1, keepdims=True))

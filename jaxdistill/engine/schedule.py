@@ -2,8 +2,9 @@
 
 A set of m images with rates [epochs, steps] trains a network in epochs x steps steps:
 step s of every epoch takes the images s, s + steps, s + 2 steps, ..., one m/steps-th of
-every class, at a rate of its own. Nothing else is left to choose, so that the same
-start gives the same network wherever it is trained.
+every class where `steps` divides the images of a class, at a rate of its own. Nothing
+else is left to choose, so that the same start gives the same network wherever it is
+trained.
 """
 
 from typing import Annotated, NamedTuple

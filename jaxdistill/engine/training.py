@@ -110,7 +110,8 @@ def class_balanced(examples: Examples) -> Examples:
     class-weighted one, sum over images of w_c CE / n.
     """
     counts = examples.targets.sum(axis=0)
-    weights = examples.size / (len(counts) * counts)
+    # A class without an image has none to weigh.
+    weights = examples.size / (len(counts) * jnp.where(counts > 0, counts, jnp.inf))
     return examples._replace(targets=examples.targets * weights[None])
 
 

@@ -40,8 +40,8 @@ def kernels_l1(g: Params, h: Params) -> Scalar:
 def global_cosine(g: Params, h: Params) -> Scalar:
     """One minus the cosine of all kernels as one vector."""
     product = _over(lambda g, h: jnp.sum(g * h), g, h, 2)
-    lengths = [jnp.sqrt(_over(lambda x, y: jnp.sum(x * y), x, x, 2)) for x in (g, h)]
-    return 1 - product / (lengths[0] * lengths[1] + 1e-6)
+    squares = [_over(lambda x, y: jnp.sum(x * y), x, x, 2) for x in (g, h)]
+    return 1 - product / (_root(squares[0]) * _root(squares[1]) + 1e-6)
 
 
 OF_GRADIENTS: dict[str, Callable[[Params, Params], Scalar]] = {
@@ -89,7 +89,10 @@ def _over(layer: Callable, g: Params, h: Params, least: int) -> Scalar:
 
 def _norm(columns: Float[Array, "d o"]) -> Float[Array, " o"]:
     """Lengths whose derivative at zero, which dead units reach, is zero."""
-    squares = jnp.sum(columns**2, axis=0)
+    return _root(jnp.sum(columns**2, axis=0))
+
+
+def _root(squares: Array) -> Array:
     return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
 
 

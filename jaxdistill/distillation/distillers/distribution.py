@@ -36,6 +36,7 @@ from jaxdistill.distillation.distillers.classwise import (
 from jaxdistill.distillation.distillers.distances import OF_FEATURES, Features
 from jaxdistill.engine.microbatch import microbatch
 from jaxdistill.engine.population import map_population
+from jaxdistill.errors import InputError
 from jaxdistill.ranges import Many, OneOf
 from jaxdistill.settings import Small, declared
 from jaxdistill.types import Matched, Method, Network, Params
@@ -57,6 +58,11 @@ def distribution_matching(
     Raises `InputError` for a setting out of range and batch norm.
     """
     require_alone(network, "distribution")
+    if distance == "mmd" and batch_real < 2:
+        raise InputError(
+            f"distribution.batch_real={batch_real} gives MMD no width of a kernel: set "
+            "2 or more"
+        )
     measure = OF_FEATURES[distance]
 
     def init(key) -> Int[Array, " nets"]:

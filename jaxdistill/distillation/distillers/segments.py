@@ -71,10 +71,12 @@ def require_range(starts: StartRange, span: int, epochs: int) -> None:
             f"trajectory.start_first={starts.first} and "
             f"trajectory.start_max={starts.last}: widen the range"
         )
-    if starts.last - 1 + span > epochs:
+    last = max(starts.first, starts.last) if starts.grown_at else starts.last
+    if last - 1 + span > epochs:
+        key = "start_max" if last == starts.last else "start_first"
         raise InputError(
-            f"trajectory.start_max={starts.last} with trajectory.expert_epochs={span} "
-            f"reaches epoch {starts.last - 1 + span}, but experts hold 0 to {epochs}: "
+            f"trajectory.{key}={last} with trajectory.expert_epochs={span} "
+            f"reaches epoch {last - 1 + span}, but experts hold 0 to {epochs}: "
             "lower one of them or raise experts.epochs"
         )
 

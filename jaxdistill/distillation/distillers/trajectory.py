@@ -108,6 +108,11 @@ def trajectory_matching(
 
     def match(synthetic: Synthetic, state, segment: Segment, key: PRNGKey):
         m = synthetic.images.shape[0]
+        if synthetic.raw_lr.ndim:
+            raise InputError(
+                f"the first set has rates of shape {synthetic.raw_lr.shape}; "
+                "trajectory matching learns one: begin from a set with one"
+            )
         inputs = schedule(jax.random.fold_in(key, segment.id), m, batch, unroll_steps)
         middle, final = student(synthetic, segment.start, inputs)
         error = _squared(final, segment.target)

@@ -45,9 +45,10 @@ def require_method(
     given = Given(network, judge.pool, build_policy(config, judge.pool), experts)
     method = build_method(config, given)
     source = method.source
-    batch = jax.eval_shape(
-        source.draw, source.resident(judge.pool), source.feed(0), key
-    )
+    fed = source.feed(0)
+    if "segments" not in own and (leaves := jax.tree.leaves(fed)):
+        require_multiple(f"{config['method']}.nets", len(leaves[0]), mesh)
+    batch = jax.eval_shape(source.draw, source.resident(judge.pool), fed, key)
     inner = jax.eval_shape(method.init, key)
     if method.population:
         size = jax.tree.leaves(inner)[0].shape[0]

@@ -169,6 +169,11 @@ def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
     }
     require_factor(config["mosaic"], pool.image_shape)
     shared |= {key: start[key] for key in ("images", "noise")}
+    if start["count"] and config["mosaic"] > 1:
+        raise InputError(
+            f"init.count={start['count']} makes whole images, which mosaic="
+            f"{config['mosaic']} would cut in parts: set one of them alone"
+        )
     if start["count"]:
         return few_images(pool, start["count"], key, **shared)
     shared |= {"mosaic": config["mosaic"]}

@@ -110,7 +110,7 @@ class Together(NamedTuple):
     """What images, labels and learning rate share as they move."""
 
     decay: Annotated[
-        str, OneOf(DECAYS), "cosine: their rates fall to 0 at the last step"
+        str, OneOf(DECAYS), "cosine: their rates fall towards 0 at the last step"
     ] = "none"
     pixels: Annotated[
         bool, "images: rates of pixels in [0, 1], which stay there; not of inputs"
