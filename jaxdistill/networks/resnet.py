@@ -11,13 +11,21 @@ from typing import Annotated, Any
 import flax.linen as nn
 
 from jaxdistill.networks.layers import Conv, ConvSetting, Norm, NormSetting
-from jaxdistill.networks.linen import Classifier, ImageShape, check, from_linen, spell
+from jaxdistill.networks.linen import (
+    Classifier,
+    ImageShape,
+    check,
+    from_linen,
+    spell,
+    too_small,
+)
 from jaxdistill.ranges import Width
 from jaxdistill.settings import declared
 from jaxdistill.types import Network
 
 STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # width in units of the stem, stride
 BLOCKS = 2
+HALVED = 8  # pixels that the stages halve to one
 STEMS = {"small": (3, 1, 1), "large": (7, 2, 3)}  # window, stride, padding
 
 
@@ -77,9 +85,12 @@ def resnet18(
 ) -> Network:
     """ResNet-18, `width` channels in its stem; `InputError` for settings out of range.
 
-    `norm="batch"` uses the statistics of the batch at hand, see `layers.Norm`.
+    `norm="batch"` uses the statistics of the batch at hand, see `layers.Norm`;
+    "instance" needs more than one pixel at the end, or nothing of an image is left.
     """
     check(image_shape, classes, norm=norm, width=width)
+    if norm == "instance" and max(image_shape[:2]) <= HALVED:
+        raise too_small(image_shape, HALVED + 1, "set another norm, or raise it")
     choices: dict[str, Any] = {"width": width, "norm": norm}
     name = spell("resnet18", image_shape, classes, **choices)
     module = Classifier(ResNet(**choices, conv=conv), classes)
