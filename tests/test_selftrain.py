@@ -243,8 +243,12 @@ def test_a_robustness_figure_shows_what_each_model_was_tried_with(tmp_path):
     curve = {"strengths": [0.0, 1.0], "scores": [0.9, 0.8]}
     for one, two in (("noise", "blur"), ("blur", "noise")):
         told = {"supervised": {one: curve, two: curve}, "stage_2": {two: curve}}
-        figure.curves(tmp_path / "curves.png", told)
-        figure.curves(tmp_path / "curves.png", dict(reversed(told.items())))
+        for models in (told, dict(reversed(told.items()))):
+            figure.curves(file := tmp_path / "curves.png", models)
+            with Image.open(file) as drawn:
+                width, height = drawn.size
+            assert width > 1.5 * height  # two panels, side by side
+            file.unlink()
 
 
 def test_a_variant_may_not_have_other_data():

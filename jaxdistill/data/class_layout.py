@@ -121,12 +121,14 @@ def _item(
     split = SPLIT_FOLDERS[parts[0].lower()] if depth == 2 else ""
     name, below = parts[depth - 1], "/".join(parts[depth:])
     group = group_of(below, "/".join(parts), pattern)
-    # Some systems write an accent as a letter of its own: still one patient's name.
     return Item(file, split, name, group, below)
 
 
 def group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
-    """The patient that a path tells: by a pattern, by `__` in the name, or itself."""
+    """The patient that a path tells: by a pattern, by `__` in the name, or itself.
+
+    Some systems write an accent as a letter of its own: still one patient's name.
+    """
     if pattern is None:
         key, mark, _ = PurePosixPath(below).name.partition("__")
         return unicodedata.normalize("NFC", key if mark and key else whole)

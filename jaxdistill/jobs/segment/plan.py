@@ -142,9 +142,3 @@ def of_teacher(config: Config) -> dict[str, Any]:
     """What of a configuration decides a teacher."""
     seen = {"neighbours": config["protocol"]["neighbours"]}
     return {key: config[key] for key in TAUGHT_BY} | seen
-
-
-def common(pupil: Pupil) -> str:
-    """A digest that students have in common who learn in one class."""
-    decided = decisive(pupil.config)
-    return digest({k: v for k, v in decided.items() if k not in APART})
