@@ -153,3 +153,21 @@ def test_the_last_images_stand_beside_images_where_the_batch_counts():
     again = jnp.concatenate([split.images, split.images[:212]])
     want = predict(network, (), split._replace(images=again, labels=jnp.arange(512)))
     np.testing.assert_allclose(predict(network, (), split), want[:300], rtol=1e-5)
+
+
+def test_splits_are_predicted_apart_where_the_batch_counts():
+    """What is tested must not move what validation says."""
+
+    def apply(params, images):
+        flat = images.reshape(len(images), -1)[:, :CLASSES]
+        return flat - flat.mean(axis=0, keepdims=True) + 0 * params["b"][None]
+
+    network = linear_network()._replace(apply=apply, name="linear,norm=batch")
+    val, test = (make_split(np.arange(n) % CLASSES, n) for n in (30, 40))
+    other = test._replace(images=255 - test.images)
+    examples, keys = of_split(val, CLASSES), jax.random.split(KEY, 1)
+    run = evaluator(network, RECIPE)
+    one, two = (run(examples, (val, t), 0.01, keys)[0] for t in (test, other))
+    np.testing.assert_array_equal(one[:30], two[:30])
+    assert (one[30:] != two[30:]).any()
+    np.testing.assert_allclose(one[:30], run(examples, val, 0.01, keys)[0], rtol=1e-6)

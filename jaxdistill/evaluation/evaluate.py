@@ -36,6 +36,7 @@ PRNGKeys = Key[Array, " s"]
 
 REAL_LR = 0.01
 CHUNK = 256  # images predicted at once
+Splits = Split | tuple[Split, ...]
 
 
 def evaluate(
@@ -126,7 +127,7 @@ def evaluator(
     *,
     mesh: Mesh | None = None,
     population: str = "auto",
-) -> Callable[[Examples, Split, float | Array, PRNGKeys], np.ndarray]:
+) -> Callable[[Examples, Splits, float | Array, PRNGKeys], np.ndarray]:
     """`(examples, split, lr, keys) -> probabilities [keys, n, k]` of one fresh net a
     key.
 
@@ -137,11 +138,11 @@ def evaluator(
         require(recipe, "eval")
 
     @jax.jit
-    def run(examples: Examples, split: Split, lr: Array, keys: PRNGKeys):
+    def run(examples: Examples, split: Splits, lr: Array, keys: PRNGKeys):
         def all_of(shared, keys):
             def one(key):
                 params = train_fresh(network, recipe, shared[0], shared[2], key)
-                return predict_logits(network, params, shared[1])
+                return _each(network, params, shared[1])
 
             return map_population(one, keys, mode=population)
 
@@ -166,7 +167,7 @@ def subset_evaluator(
     require(recipe, "eval")
 
     @jax.jit
-    def run(train: Examples, indices: Array, split: Split, lr: Array, keys: PRNGKeys):
+    def run(train: Examples, indices: Array, split: Splits, lr: Array, keys: PRNGKeys):
         def all_of(shared, indices, keys):
             train, split, lr = shared
 
@@ -175,7 +176,7 @@ def subset_evaluator(
                     images=train.images[chosen], targets=train.targets[chosen]
                 )
                 params = train_fresh(network, recipe, part, lr, key)
-                return predict_logits(network, params, split)
+                return _each(network, params, split)
 
             return map_population(one, indices, keys, mode=population)
 
@@ -193,6 +194,15 @@ def subset_evaluator(
 def predict(network: Network, params: Params, split: Split) -> Float[Array, "n k"]:
     """Class probabilities of every image of a split, in chunks; pure."""
     return jax.nn.softmax(predict_logits(network, params, split))
+
+
+def _each(network: Network, params: Params, splits: Splits) -> Float[Array, "n k"]:
+    """Logits of a split, or of several one behind the other.
+
+    Never of two in one batch, which some networks normalise over.
+    """
+    parts = [splits] if isinstance(splits, Split) else splits
+    return jnp.concatenate([predict_logits(network, params, part) for part in parts])
 
 
 def predict_logits(

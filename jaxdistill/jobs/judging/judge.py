@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -22,7 +21,7 @@ from jaxdistill.jobs.settings.build import eval_recipe, more_networks, own_sched
 from jaxdistill.run.files import read_record, write_json
 from jaxdistill.run.kept import made_once
 from jaxdistill.run.places import file_name
-from jaxdistill.types import Network, Pool, Split, Synthetic
+from jaxdistill.types import Network, Pool, Synthetic
 
 
 class Judge(NamedTuple):
@@ -167,7 +166,7 @@ def judge_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
 def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
     """Train fresh networks on a row at the rate validation prefers; score each."""
     pool, s = judge.pool, judge.settings
-    both = _joined(pool.val, pool.test)
+    both = (pool.val, pool.test)  # one training serves both
     count = s["final_seeds"] if row.subsets is None else len(row.subsets)
     keys = jax.random.split(jax.random.fold_in(judge.key, 2), count)
 
@@ -199,10 +198,3 @@ def run_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:
             row.examples.size if row.subsets is None else row.subsets.shape[1]
         ),
     }
-
-
-def _joined(first: Split, second: Split) -> Split:
-    """Two splits as one, so that one training serves both."""
-    pairs = zip(first[:3], second[:3], strict=True)
-    images, labels, groups = (jnp.concatenate(pair) for pair in pairs)
-    return Split(images, labels, groups, first.standard)
