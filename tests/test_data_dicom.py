@@ -138,3 +138,25 @@ def test_real_files_of_every_compression():
         pair = [n for n in archive.namelist() if "torchxray" in n and ".dcm" in n]
         plain, inverse = (read_image(archive.read(n), n) for n in sorted(pair))
     np.testing.assert_array_equal(plain, 255 - inverse)
+
+
+def test_a_window_over_a_negative_slope_is_turned_as_well():
+    window = {"WindowCenter": -1500, "WindowWidth": 3000}
+    tags = {"RescaleSlope": -1, "RescaleIntercept": 0, **window}
+    got = read_image(dicom(RAMP, **tags), "a")
+    unit = (-1.0 * RAMP + 1500.5) / 2999 + 0.5
+    np.testing.assert_allclose(got[..., 0], stretched(unit, 0, 1), atol=1)
+
+
+def test_a_rescale_without_values_changes_nothing():
+    plain = read_image(dicom(), "a")
+    for tags in (
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        {"RescaleSlope": 1, "RescaleIntercept": None},
+    ):
+        np.testing.assert_array_equal(read_image(dicom(**tags), "a"), plain)
+
+
+def test_eight_stored_bits_are_shown_in_full_however_many_are_allocated():
+    pixels = (RAMP // 60 + 20).astype(np.uint16)
+    np.testing.assert_array_equal(read_image(dicom(pixels, 8), "a")[..., 0], pixels)

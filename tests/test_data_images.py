@@ -1,13 +1,15 @@
 """Every mode a hospital sends becomes the right bytes; broken files are named."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdistill.data.images import read_image
+from jaxdistill.data.images import read_image, read_labels
 from jaxdistill.data.pixels import fit_image
 from jaxdistill.errors import InputError
 
@@ -148,3 +150,41 @@ def test_decompression_bomb():
 def test_missing_file_is_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"gone\.png does not exist"):
         read_image(tmp_path / "gone.png")
+
+
+def small_png(bits: int, row: list[int]) -> bytes:
+    """A row of grey pixels of less than eight bits, which Pillow does not write."""
+    packed = bytearray()
+    for at in range(0, len(row), 8 // bits):
+        byte = 0
+        for value in row[at : at + 8 // bits]:
+            byte = byte << bits | value
+        packed.append(byte)
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", len(row), 1, bits, 0, 0, 0, 0))]
+    parts += [(b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
+    made = b"\x89PNG\r\n\x1a\n"
+    for kind, data in parts:
+        made += struct.pack(">I", len(data)) + kind + data
+        made += struct.pack(">I", zlib.crc32(kind + data))
+    return made
+
+
+def test_numbers_of_masks_are_those_of_the_file_whatever_its_bits():
+    for bits in (1, 2, 4):
+        row = [value % 2**bits for value in range(8)]
+        np.testing.assert_array_equal(read_labels(small_png(bits, row), "a"), [row])
+    for most in (1, 3, 200, 255):
+        row = [value % (most + 1) for value in range(8)]
+        data = b"P5 8 1 %d\n" % most + bytes(row)
+        np.testing.assert_array_equal(read_labels(data, "a.pgm"), [row])
+    wide = np.array([0, 1, 2, 4095], ">u2")
+    data = b"P5 4 1 4095\n" + wide.tobytes()
+    np.testing.assert_array_equal(read_labels(data, "a.pgm"), [wide])
+    # One bit of a bitmap is black, which is 0.
+    assert read_labels(b"P1 2 1\n0 1\n", "a.pbm").tolist() == [[1, 0]]
+
+
+def test_deep_colours_that_would_be_cut_are_refused():
+    deep = np.array([0, 0, 0, 4095, 4095, 4095], ">u2").tobytes()
+    with pytest.raises(InputError, match="more than 8 bits a colour"):
+        read_image(b"P6 2 1 65535\n" + deep, "a.ppm")

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -318,6 +319,18 @@ def test_an_interrupted_download_is_continued(server, tmp_path, ranges):
     server.cut = None
     assert fetch(server, target).read_bytes() == server.content
     assert server.asked == [None, "bytes=300000-"]
+
+
+def test_of_several_that_fetch_one_file_one_does(server, tmp_path):
+    target = tmp_path / "file.npz"
+    (tmp_path / "same").write_bytes(server.content)
+    url = f"http://127.0.0.1:{server.server_port}/file.npz"
+    asked = [url] * 4, [target] * 4, [file_md5(tmp_path / "same")] * 4
+    with ThreadPoolExecutor(4) as workers:
+        assert list(workers.map(download, *asked)) == [target] * 4
+    assert target.read_bytes() == server.content
+    assert server.asked == [None]
+    assert not target.with_name("file.npz.part").exists()
 
 
 def test_a_complete_part_needs_no_byte(server, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
 import zipfile
@@ -245,3 +246,16 @@ def test_names_are_shown_on_any_terminal_and_told_apart_as_people_do():
         ("sick", "sick ", "si\u200bck"),
     ]
     assert look_alikes(("normal", "sick")) == []
+
+
+def test_a_directory_that_only_its_longer_record_tells_is_bounded(tmp_path):
+    path = tmp_path / "many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", b"x")
+    data = path.read_bytes()
+    start = data.rfind(b"PK\5\6")
+    longer = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, 1 << 40, 0)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, start, 1)
+    path.write_bytes(data[:start] + longer + locator + data[start:])
+    with pytest.raises(InputError, match=f"a directory of {1 << 40:,} bytes"):
+        open_archive(path)

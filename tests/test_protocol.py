@@ -81,9 +81,11 @@ def test_both_eyes_and_listed_patients_stay_together():
     assert patient(case("HRF_01_dr")) == "HRF_01_dr"
     assert patient(case("scan_L")) == "scan_L"
     assert patient(case("eye_7-R")) == "eye_7"
-    groups = {f"im{n}": f"p{n // 2}" for n in range(4)}
-    fold = leave_one_out(whole, "a", groups=groups)
-    assert names(fold.val) in ({"im0", "im1"}, {"im2", "im3"})
+    paired = [*eyes, *(case(f"im{n // 2}_{n}", "b") for n in range(4))]
+    fold = leave_one_out(
+        SitePool("eyes", tuple(paired), ("b", "v")), "a", patients=r"(.*)_"
+    )
+    assert names(fold.val) in ({"im0_0", "im0_1"}, {"im1_2", "im1_3"})
 
 
 def test_what_cannot_be_left_out():
@@ -161,3 +163,34 @@ def test_more_slices_than_the_device_holds(monkeypatch):
         slices_of([case("x")], ("a",))
     with pytest.raises(InputError, match="no case"):
         slices_of([], ("a",))
+
+
+def test_a_patient_of_two_sites_is_held_out_in_both_or_refused():
+    seen = [case(f"p{n}_{s}", s) for n in range(5) for s in "bc"]
+    whole = SitePool("two", (*seen, case("p9_a", "a")), ("b", "o"))
+    for seed in range(4):
+        fold = leave_one_out(whole, "a", seed=seed, patients=r"p\d")
+        parts = [{c.name[:2] for c in part} for part in (fold.train, fold.val)]
+        assert not parts[0] & parts[1]
+        assert len(fold.train) + len(fold.val) == 10
+    shared = SitePool("two", (*seen, case("p3_a", "a")), ("b", "o"))
+    with pytest.raises(InputError, match=r"'p3_b' of 'b' and 'p3_a' of the unseen"):
+        leave_one_out(shared, "a", patients=r"p\d")
+    with pytest.raises(InputError, match=r"protocol\.patients='q' does not match 'p"):
+        leave_one_out(shared, "a", patients="q")
+    few = [case(name, name[-1]) for name in ("p1_b", "p2_b", "p2_c", "p3_c", "p9_a")]
+    alike = SitePool("two", tuple(few), ("b", "o"))
+    told = []
+    for seed in range(20):
+        try:
+            leave_one_out(alike, "a", seed=seed, patients=r"p\d")
+        except InputError as error:
+            told.append(str(error))
+    assert told
+    assert all("all patients of" in one for one in told)
+
+
+def test_names_that_are_not_utf_8_have_their_place():
+    cases = [case(f"{s}\udce9{n}", s) for s in "ab" for n in range(3)]
+    fold = leave_one_out(SitePool("odd", tuple(cases), ("b", "o")), "a")
+    assert len(fold.train) == 2

@@ -125,3 +125,13 @@ def test_a_run_that_went_on_before_its_first_line_has_lost_none(tmp_path, capsys
     with MetricsWriter(tmp_path, resume=60, every=50):
         pass
     assert "tells nothing of the steps before 60" in capsys.readouterr().err
+
+
+def test_a_damaged_last_line_is_told(tmp_path, capsys):
+    with MetricsWriter(tmp_path) as writer:
+        for step in (10, 20):
+            writer.write_scalars(step, {"loss": 1.0})
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"step": 20', b'"step": 21'))
+    assert steps(tmp_path) == [10]
+    assert "damaged in line 2" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import jax
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import listing
 from tiny_segment import small
 
@@ -19,7 +20,8 @@ from jaxdistill.cli.segment import main as segmenting
 from jaxdistill.data import prostate_phantom
 from jaxdistill.data.case_files import open_case
 from jaxdistill.data.slices import planes_of, restore
-from jaxdistill.data.written_masks import write_mask
+from jaxdistill.data.volumes import Origin
+from jaxdistill.data.written_masks import is_ours, write_mask
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.segmentation import segmentation_scores
 from jaxdistill.jobs.segment import job
@@ -421,3 +423,21 @@ def test_plans_that_cannot_be_are_refused(values, rule):
     pool = prostate_phantom(size=32, slices=6, cases=2)
     with pytest.raises(InputError, match=rule):
         plan(resolve(override(small(), values)), pool)
+
+
+def test_a_drawn_mask_is_never_replaced(done, tmp_path):
+    workdir, _ = done
+    model, out = workdir / "student.safetensors", tmp_path / "masks"
+    scan = nib.Nifti1Image(np.ones((8, 8, 2), np.int16), np.eye(4))
+    nib.save(scan, tmp_path / "a.nii.gz")
+    for _ in range(2):  # what was predicted may be predicted again
+        (written,) = predicting(model, [tmp_path / "a.nii.gz"], out, Way(), **SILENT)
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 2), np.uint8), np.eye(4)), written)
+    drawn = written.read_bytes()
+    with pytest.raises(InputError, match="was not predicted by this command"):
+        predicting(model, [tmp_path / "a.nii.gz"], out, Way(), **SILENT)
+    assert written.read_bytes() == drawn
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "p.png")
+    assert not is_ours(tmp_path / "p.png")
+    write_mask(tmp_path / "p.png", np.ones((1, 8, 8), np.uint8), Origin("p", (8, 8)))
+    assert is_ours(tmp_path / "p.png")

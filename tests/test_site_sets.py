@@ -19,6 +19,7 @@ from jaxdistill.data.prostate import SITES
 from jaxdistill.data.site_pool import read_table
 from jaxdistill.data.site_simulation import simulate_site
 from jaxdistill.data.site_sources import SITE_SOURCES, load_sites
+from jaxdistill.data.volumes import read_volume
 from jaxdistill.data.written_masks import write_mask
 from jaxdistill.errors import InputError
 from jaxdistill.settings import settings_of
@@ -564,3 +565,53 @@ def test_sites_of_one_name_in_files_are_refused(tmp_path):
     pool = load_sites("site_folders", path=str(top))
     with pytest.raises(InputError, match="would have one name in files, 'HK-coil'"):
         plan(resolve({"job": "segment", "data": {"name": "prostate_phantom"}}), pool)
+
+
+def test_masks_of_several_far_numbers_are_not_halved(tmp_path):
+    """Disc and cup as 0, 128, 255 are two organs, and no blur of one."""
+    top = eyes(tmp_path / "eyes")
+    for path in sorted(top.glob("*/masks/*.png")):
+        numbers = np.zeros(read_labels(path).shape, np.uint8)
+        numbers[4:7], numbers[8:10] = 128, 255
+        picture(path, numbers)
+    for classes in ("", "background,disc"):
+        with pytest.raises(InputError, match="number the classes 0, 1, 2"):
+            load_sites("site_folders", path=str(top), classes=classes)
+
+
+def test_255_is_a_class_where_no_mask_has_it_beside_others(tmp_path):
+    top = eyes(tmp_path / "eyes")
+    for number, path in enumerate(sorted(top.glob("*/masks/*.png"))):
+        mask = np.zeros(read_labels(path).shape, np.uint8)
+        mask[4:7] = (1, 255)[number % 2]
+        picture(path, mask)
+    for classes in ("", "background,vessel"):
+        pool = load_sites("site_folders", path=str(top), classes=classes)
+        for case in pool.cases:
+            assert set(np.unique(case.mask[case.mask != IGNORED])) == {0, 1}
+
+
+def test_links_that_are_passed_over_are_told(six, capsys):
+    (six / "twin").symlink_to(six / "BMC", target_is_directory=True)
+    with pytest.warns(UserWarning, match="twin is a link"):
+        load_sites("prostate", path=str(six))
+    data_main(["check", str(six), "--layout=prostate"])
+    assert "twin is a link" in capsys.readouterr().out
+
+
+def test_numbers_of_classes_survive_the_scale_of_a_header(tmp_path):
+    image = nib.Nifti1Image(organ(1, 2).astype(np.float64), AFFINE)
+    image.set_data_dtype(np.uint8)
+    path = tmp_path / "mask.nii.gz"
+    nib.save(image, path)
+    assert len(np.unique(read_volume(path).voxels % 1)) > 1
+    values = read_volume(path, whole=True).voxels
+    assert np.unique(values).tolist() == [0, 1, 2]
+    put(tmp_path / "odd.nii.gz", organ().astype(np.float32) * 0.7)
+    assert 0.7 in read_volume(tmp_path / "odd.nii.gz", whole=True).voxels.round(3)
+
+
+def test_channels_of_a_case_lie_in_one_folder(tmp_path):
+    files = [put(tmp_path / name / "p.nii.gz", scan()) for name in ("t1", "t2")]
+    with pytest.raises(InputError, match="lie in one folder"):
+        open_case(*files)

@@ -102,6 +102,12 @@ def open_case(
     what the network was trained with. Raises `InputError` as `read_case` does.
     """
     folder = expanded(path).parent
+    for one in map(expanded, others):
+        if one.parent != folder:
+            raise InputError(
+                f"{one} is not in the folder of {expanded(path)}; the channels of a "
+                "case lie in one folder: move it there"
+            )
 
     def read(file: PurePosixPath) -> bytes:
         return read_bytes(folder / file)
@@ -163,7 +169,9 @@ def numbers_in(tree: Tree, listed: Sequence[Files]) -> list[set[int]]:
             data, name = tree.read(file), tree.name(file)
             volume = is_volume(file)
             values = (
-                read_volume(data, name).voxels if volume else read_labels(data, name)
+                read_volume(data, name, whole=True).voxels
+                if volume
+                else read_labels(data, name)
             )
         except InputError:
             continue
@@ -185,7 +193,9 @@ def _read_volumes(tree: Tree, files: Files, reading: Reading) -> tuple:
         name = tree.name(files.mask)
         plane = next(p for p, codes in PLANES.items() if codes == first.origin.codes)
         placed = first.origin.affine if reading.geometry == "shape" else None
-        mask = read_volume(tree.read(files.mask), name, axis=plane, placed=placed)
+        mask = read_volume(
+            tree.read(files.mask), name, axis=plane, placed=placed, whole=True
+        )
         given = placed is not None
         _check_place(first, mask, name, tree.name(files.images[0]), placed=given)
         values = mask.voxels

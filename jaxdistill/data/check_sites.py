@@ -5,6 +5,7 @@ It is read by the same functions as `jaxdistill segment` reads it.
 
 import collections
 import os
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,14 +22,17 @@ LAYOUTS = ("site_folders", "prostate", "nnunet")
 
 def check_sites(path: str | os.PathLike, layout: str) -> Report:
     """Describe and judge a set of sites as a run would; nothing is raised."""
-    try:
-        pool = load_sites(layout, path=os.fspath(path), bad_cases="skip")
-    except InputError as error:
-        return Report([], [str(error)], [])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            pool = load_sites(layout, path=os.fspath(path), bad_cases="skip")
+        except InputError as error:
+            return Report([], [str(error)], [])
+    passed = [str(one.message) for one in warned if one.category is UserWarning]
     lines = [f"classes: {', '.join(map(shown, pool.class_names))}"]
     for site in pool.sites:
         lines.append(_line(site, [case for case in pool.cases if case.site == site]))
-    return Report(lines, list(pool.skipped), list(_remarks(pool)))
+    return Report(lines, list(pool.skipped), [*passed, *_remarks(pool)])
 
 
 def _line(site: str, cases: list[Case]) -> str:

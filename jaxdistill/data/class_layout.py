@@ -124,7 +124,9 @@ def _item(
     return Item(file, split, name, group, below)
 
 
-def group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
+def group_of(
+    below: str, whole: str, pattern: re.Pattern | None, said: str = "data.group"
+) -> str:
     """The patient that a path tells: by a pattern, by `__` in the name, or itself.
 
     Some systems write an accent as a letter of its own: still one patient's name.
@@ -136,25 +138,25 @@ def group_of(below: str, whole: str, pattern: re.Pattern | None) -> str:
         match = search(pattern, below)
     except TimeoutError as error:
         raise InputError(
-            f"data.group={pattern.pattern!r} finds no end in {shown(below)!r}: write "
+            f"{said}={pattern.pattern!r} finds no end in {shown(below)!r}: write "
             "it without a repetition inside a repetition, as in (a+)+"
         ) from error
     found = match[min(pattern.groups, 1)] if match else None
     if found is None:
         raise InputError(
-            f"data.group={pattern.pattern!r} does not match {shown(below)!r}; it must "
-            "find the patient in every file: correct the pattern"
+            f"{said}={pattern.pattern!r} does not match {shown(below)!r}; it must "
+            "find the patient in every name: correct the pattern"
         )
     return unicodedata.normalize("NFC", found)
 
 
-def compile_group(group: str) -> re.Pattern | None:
-    """The pattern of `data.group`; `InputError` for one that is none."""
+def compile_group(group: str, said: str = "data.group") -> re.Pattern | None:
+    """The pattern of a setting; `InputError` for one that is none."""
     try:
         return re.compile(group) if group else None
     except (re.error, OverflowError, RecursionError) as error:
         raise InputError(
-            f"data.group={group!r} is not a regular expression ({error}): correct it"
+            f"{said}={group!r} is not a regular expression ({error}): correct it"
         ) from error
 
 

@@ -3,6 +3,8 @@
 16 bits a colour   Pillow keeps the upper byte; a second look fetches the lower one
 TIFF               numbers have the type that its tags tell, and where white is 0
                    all but eight bits are mirrored here (Pillow does the eight)
+few bits           Pillow stretches what has less than eight, and any PNM, to all of a
+                   byte's or two bytes' range; masks are brought back
 """
 
 import io
@@ -18,6 +20,7 @@ from PIL import Image, ImageOps
 SAMPLE_FORMAT, PHOTOMETRIC, BITS = 339, 262, 258
 TYPES = {(8, 2): np.int8, (32, 1): np.uint32}  # bits and format, where not Pillow's
 WHITE_IS_ZERO = 0
+PNG = b"\x89PNG\r\n\x1a\n"
 _DEEP = re.compile(r"(RGB|RGBA|RGBX);16([BLN])")
 _ORDER = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 
@@ -28,19 +31,29 @@ class Depth(NamedTuple):
     stored: Any = None  # type of the numbers, where not Pillow's
     mirrored: bool = False
     deep_colour: bool = False
+    most: int = 0  # the largest number of a file whose range Pillow stretches
+    cut: bool = False  # colours of which Pillow keeps the upper byte alone
 
 
 def depth_of(picture: Image.Image, data: bytes) -> Depth:
     """What a picture that is not yet loaded holds."""
     tags = getattr(picture, "tag_v2", None)
     if tags is None:
-        return Depth(deep_colour=bool(_rawmodes(picture)) or is_grey_alpha(data))
+        most = _most(picture, data)
+        return Depth(
+            deep_colour=bool(_rawmodes(picture)) or is_grey_alpha(data),
+            most=most,
+            cut=picture.mode == "RGB" and most > 255,
+        )
     bits, kind = (_first(tags.get(tag), 1) for tag in (BITS, SAMPLE_FORMAT))
     one = picture.mode not in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "P")
+    deep = bool(_rawmodes(picture))
     return Depth(
         TYPES.get((bits, kind)) if one else None,
         one and bits > 8 and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
-        bool(_rawmodes(picture)),
+        deep,
+        2**bits - 1 if picture.mode == "L" and bits < 8 else 0,
+        not one and bits > 8 and not deep,
     )
 
 
@@ -49,9 +62,17 @@ def numbers(picture: Image.Image, depth: Depth) -> Shaped[np.ndarray, "h w"]:
     values = np.asarray(picture)
     values = values[..., 0] if values.ndim == 3 else values
     if depth.stored is None:
-        return values
+        return as_stored(values, depth)
     wide = np.dtype(depth.stored)
     return np.ascontiguousarray(values).astype(f"u{wide.itemsize}").view(wide)
+
+
+def as_stored(values: np.ndarray, depth: Depth) -> np.ndarray:
+    """Numbers in the range of their file, where Pillow has stretched them."""
+    if not depth.most:
+        return values
+    full = 255 if values.dtype == np.uint8 else 65535
+    return np.rint(values * (depth.most / full)).astype(np.int64)
 
 
 def deep_colours(
@@ -77,6 +98,17 @@ def deep_colours(
     return made
 
 
+def _most(picture: Any, data: bytes) -> int:
+    """The largest number of a PNG of few bits of grey, and of a PNM; 0 for others."""
+    if data[:8] == PNG:
+        return 2 ** data[24] - 1 if data[24] in (2, 4) and data[25] == 0 else 0
+    if picture.format == "PPM" and picture.tile:
+        decoder, _, _, args = picture.tile[0]
+        if decoder.startswith("ppm") and isinstance(args, tuple):
+            return args[1]
+    return 0
+
+
 def _rawmodes(picture: Any) -> list[str]:
     """How the tiles of a picture with 16 bits a colour are packed; none for others."""
     found = [
@@ -95,7 +127,7 @@ def _swapped(args: Any, mode: str) -> Any:
 
 def is_grey_alpha(data: bytes) -> bool:
     """Whether it is a PNG of 16 bits of grey and of alpha."""
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x10\x04"
+    return data[:8] == PNG and data[24:26] == b"\x10\x04"
 
 
 def _as_bytes(data: bytes) -> bytes:

@@ -6,7 +6,8 @@
     colour   palettes and YBR become RGB; deeper samples keep their upper eight bits
 
 Up to eight bits of grey without a window are shown in full, 0 black and the largest
-number that they hold white, whether they are rescaled by 1 and 0 or not at all. A file
+number that they hold white, whether they are rescaled by 1 and 0 or not at all. A tag
+of the rescale without a value counts as 1 or 0. A file
 of several frames is refused: it is a volume or a film, and which frame carries the
 label is not ours to guess.
 """
@@ -153,6 +154,7 @@ def _grey(pixels: np.ndarray, dataset: Any, name: str) -> UInt8[np.ndarray, "h w
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     padding = _padding(pixels, dataset)
+    _fill_rescale(dataset)
     values = pixels if _is_identity(dataset) else apply_modality_lut(pixels, dataset)
     low = high = None
     if dataset.get("VOILUTSequence"):
@@ -162,8 +164,10 @@ def _grey(pixels: np.ndarray, dataset: Any, name: str) -> UInt8[np.ndarray, "h w
         with np.errstate(over="ignore"):  # sigmoid windows
             low, high = apply_voi_lut(np.array([-1e9, 1e9]), dataset)
             values = apply_voi_lut(values, dataset)
-    elif values.dtype == np.uint8:
-        low, high = 0, 2 ** min(int(dataset.BitsStored), 8) - 1
+        if high < low:  # a negative slope turns the range, which has no ends then
+            values, low, high = -values, -low, -high
+    elif values is pixels and pixels.dtype.kind == "u" and dataset.BitsStored <= 8:
+        low, high = 0, 2 ** int(dataset.BitsStored) - 1
     if low is None and not padding.all():
         # Padding has no part in the range; NaN stays NaN and is refused by `stretch`.
         inside = values[~padding]
@@ -172,6 +176,13 @@ def _grey(pixels: np.ndarray, dataset: Any, name: str) -> UInt8[np.ndarray, "h w
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         shown = 255 - shown
     return np.where(padding, np.uint8(0), shown)
+
+
+def _fill_rescale(dataset: Any) -> None:
+    """Give the tags of the rescale that have no value the one that changes nothing."""
+    for tag, plain in (("RescaleSlope", 1), ("RescaleIntercept", 0)):
+        if tag in dataset and dataset.get(tag) in (None, ""):
+            setattr(dataset, tag, plain)
 
 
 def _is_identity(dataset: Any) -> bool:

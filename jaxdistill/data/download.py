@@ -1,5 +1,6 @@
 """One file from the network: resumed where it stopped, checked, then put in place."""
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -7,8 +8,9 @@ import re
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -21,14 +23,22 @@ TIMEOUT = 10.0  # seconds without an answer: an offline machine is told at once
 def download(url: str, target: Path, md5: str, timeout: float = TIMEOUT) -> Path:
     """Fetch `url` into `target`; an interrupted `target.part` is continued.
 
-    The file appears under its name only when its MD5 is right. Raises `InputError` when
+    The file appears under its name only when its MD5 is right. Of several processes one
+    fetches it while the others wait. Raises `InputError` when
     the network, the disk or the checksum fails, saying which file to put where.
     """
     part = target.with_name(target.name + ".part")
     by_hand = f"download {url} by another way and put it at {target}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _continue(url, part, timeout)
+        with _alone(part):
+            if target.exists() and file_md5(target) == md5:
+                part.unlink(missing_ok=True)
+                return target  # another process has fetched it meanwhile
+            _continue(url, part, timeout)
+            found = file_md5(part)
+            if found == md5:
+                os.replace(part, target)
     except (OSError, http.client.HTTPException) as error:
         if _is_network(error):
             raise InputError(
@@ -39,13 +49,12 @@ def download(url: str, target: Path, md5: str, timeout: float = TIMEOUT) -> Path
             f"{part} cannot be written ({_reason(error)}): free space or name another "
             "folder with JAXDISTILL_DATA or data.root"
         ) from error
-    if (found := file_md5(part)) != md5:
-        part.unlink()
+    if found != md5:
+        part.unlink(missing_ok=True)
         raise InputError(
             f"{target.name} arrived with MD5 {found} instead of {md5} and was dropped: "
             f"try again, or {by_hand}"
         )
-    os.replace(part, target)
     return target
 
 
@@ -55,6 +64,38 @@ def file_md5(path: Path) -> str:
         return hashlib.file_digest(
             file, lambda: hashlib.md5(usedforsecurity=False)
         ).hexdigest()
+
+
+@contextlib.contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Hold a file against other processes; the kernel lets go of it with the process.
+
+    What was held before may have been moved into place meanwhile: then it is another.
+    """
+    held = False
+    while not held:
+        with open(part, "ab") as file:
+            with contextlib.suppress(ImportError, OSError):  # Windows; network disks
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            held = _is_at(file, part)
+            if not held:
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    if not part.stat().st_size:
+                        part.unlink()
+
+
+def _is_at(file: IO, path: Path) -> bool:
+    """Whether an open file is still the one at its path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _continue(url: str, part: Path, timeout: float) -> None:

@@ -65,4 +65,5 @@ def _dealt(name: str, sites: int) -> int:
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
+    data = text.encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "big")

@@ -25,6 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxdistill.data.depth import (
     Depth,
+    as_stored,
     deep_colours,
     depth_of,
     is_grey_alpha,
@@ -75,8 +76,9 @@ def read_labels(
 ) -> Int[np.ndarray, "h w"]:
     """The numbers that a picture of a mask holds, as stored.
 
-    One bit is 0 and 1; a palette of greys is its greys, of colours the numbers of its
-    entries; what lies under alpha counts. Raises `InputError` as `read_image` does, and
+    One bit is 0 and 1, and so are numbers of two or four bits, or up to any largest
+    number; a palette of greys is its greys, of colours the numbers of its entries; what
+    lies under alpha counts. Raises `InputError` as `read_image` does, and
     for colours.
     """
     data, name = _source(source, name)
@@ -89,7 +91,7 @@ def read_labels(
         if depth.deep_colour:
             colours = deep_colours(picture, data, FORMATS)[..., :3]
         else:
-            colours = np.asarray(picture.convert("RGB"))
+            colours = as_stored(np.asarray(picture.convert("RGB")), depth)
         if (colours == colours[..., :1]).all():
             return colours[..., 0].astype(np.int64)
         if picture.mode == "P":
@@ -129,6 +131,11 @@ def _decoding(data: bytes, name: str) -> Iterator[tuple[Image.Image, Depth]]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             depth = depth_of(picture, data)
             _check_size(picture, depth, name)
+            if depth.cut:
+                raise InputError(
+                    f"{name} has more than 8 bits a colour, packed so that only 8 are "
+                    "read: save it as a PNG of 16 bits, or as grey"
+                )
             large = picture.width * picture.height > LARGE
             with _ALONE if large else contextlib.nullcontext():
                 picture.load()

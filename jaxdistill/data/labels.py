@@ -10,6 +10,7 @@ from jaxdistill.types import IGNORED
 
 MOST_CLASSES = 64
 HALF = 128
+FEW = 16  # a blur between two values makes more of them
 
 
 class Labels(NamedTuple):
@@ -32,11 +33,13 @@ def halves(*names: str) -> Labels:
     """
 
     def classes(values: np.ndarray, name: str) -> np.ndarray:
+        found = set(np.unique(values).tolist())
         low, high = int(values.min()), int(values.max())
-        if high <= MOST_CLASSES and len(np.unique(values)) > 2:
+        if _tells_of_several(found):
             raise InputError(
-                f"{name} holds {len(np.unique(values))} numbers from {low} to {high}, "
-                f"but the classes are {', '.join(names)}: name as many classes"
+                f"{name} holds {len(found)} numbers from {low} to {high}, "
+                f"but the classes are {', '.join(names)}: number the classes 0, 1, 2 "
+                "... and name as many"
             )
         return values > ((low + high) / 2 if low != high else 0)
 
@@ -44,11 +47,13 @@ def halves(*names: str) -> Labels:
 
 
 def are_classes(masks: Sequence[set[int]]) -> bool:
-    """Whether masks number their classes: a few small numbers, and some `IGNORED`."""
-    found = set().union(*masks)
-    numbers = found - {IGNORED}
+    """Whether masks number their classes: a few small numbers, and some `IGNORED`.
+
+    One of them must hold it beside two others: else it is the upper half of a mask.
+    """
+    numbers = set().union(*masks) - {IGNORED}
     plain = all(0 <= value <= MOST_CLASSES for value in numbers)
-    return plain and IGNORED in found and len(numbers) > 1
+    return plain and any(IGNORED in mask and len(mask) > 2 for mask in masks)
 
 
 def as_found(masks: Sequence[set[int]], where: str) -> Labels:
@@ -60,8 +65,7 @@ def as_found(masks: Sequence[set[int]], where: str) -> Labels:
     numbers = found - {0, IGNORED}
     plain = all(value <= MOST_CLASSES for value in numbers)
     if not plain or (len(numbers) < 2 and all(len(mask) < 3 for mask in masks)):
-        several = [mask for mask in masks if len(mask) > 2 and max(mask) < HALF]
-        if several or min(found, default=0) < 0:
+        if any(map(_tells_of_several, masks)) or min(found, default=0) < 0:
             raise InputError(
                 f"masks of {where} hold numbers from {min(found)} to {max(found)}; up "
                 f"to {MOST_CLASSES} are read as classes: number the classes 0, 1, 2 ..."
@@ -69,6 +73,19 @@ def as_found(masks: Sequence[set[int]], where: str) -> Labels:
         return halves("background", "foreground")
     names = {value: str(value) for value in sorted(numbers)}
     return numbered({0: "background", **names}, IGNORED)
+
+
+def _tells_of_several(mask: set[int]) -> bool:
+    """Whether a mask has more than one class: small numbers, or few, some far inside.
+
+    Blurred edges of one class hold many values, or some that are close to its ends.
+    """
+    if len(mask) < 3:
+        return False
+    low, high = min(mask), max(mask)
+    margin = (high - low) / 8
+    inside = any(low + margin < value < high - margin for value in mask)
+    return high <= MOST_CLASSES or (len(mask) <= FEW and (high < HALF or inside))
 
 
 def numbered(names: Mapping[int, str], ignored: int | None = None) -> Labels:

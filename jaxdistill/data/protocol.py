@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
+from jaxdistill.data.class_layout import compile_group, group_of
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.ranges import ManyOrNone, Range, Seed
 from jaxdistill.settings import declared
 from jaxdistill.types import Case, SitePool
 
+PATTERN = "protocol.patients"  # the setting that names it
 EYE = re.compile(r"(.*\d)[_-]?[LR]")  # Image_01L and Image_01R are one patient's
 
 
@@ -36,17 +38,19 @@ def leave_one_out(
     ] = 0.2,
     few: Annotated[ManyOrNone, "sites to train on; 0: all but the one"] = 0,
     seed: Annotated[Seed, "of the split, and of the few sites"] = 0,
-    groups: Mapping[str, str] | None = None,
+    patients: str = "",
 ) -> Fold:
     """A fold of cases: `site` is the test set, the others train and validate.
 
-    Patients stay together: `groups` gives those of cases by name (see
-    `site_pool.read_table`), by default a name without a last L or R after a digit.
-    Order is by a hash of seed and patient, so that a new case moves no other. Raises
-    `InputError` for an unknown site, a pool of one, too few sites, or a source site
-    with a single patient.
+    Patients stay together, whatever their sites: the pattern `patients` finds them in
+    the names of cases, by default a name without a last L or R after a digit. Order is
+    by a hash of seed and patient, so that a new case moves no other. Raises
+    `InputError` for an unknown site, a pool of one, too few sites, a source site with
+    a single patient, or patients of the test set in another site.
     """
     require_name("protocol.unseen", site, pool.sites)
+    pattern = compile_group(patients, PATTERN)
+    whose = {case.name: patient(case, pattern) for case in pool.cases}
     others = [other for other in pool.sites if other != site]
     if not others:
         raise InputError(
@@ -59,31 +63,53 @@ def leave_one_out(
             f"beside {site!r}: use fewer, or 0 for all"
         )
     taken = sorted(others, key=lambda other: _rank(seed, other))[: few or None]
-    train: list[Case] = []
-    val: list[Case] = []
-    for other in (name for name in others if name in taken):
-        cases = [case for case in pool.cases if case.site == other]
-        held = _held_out(cases, groups, val_fraction, seed)
-        val += [case for case in cases if patient(case, groups) in held]
-        train += [case for case in cases if patient(case, groups) not in held]
     test = tuple(case for case in pool.cases if case.site == site)
-    return Fold(tuple(train), tuple(val), test)
+    known = [case for other in others for case in pool.cases if case.site == other]
+    _require_apart(known, test, whose)
+    held: set[str] = set()
+    for other in (name for name in others if name in taken):
+        cases = [case for case in known if case.site == other]
+        held |= _held_out(cases, whose, val_fraction, seed)
+    known = [case for case in known if case.site in taken]
+    train = tuple(case for case in known if whose[case.name] not in held)
+    val = tuple(case for case in known if whose[case.name] in held)
+    if lost := sorted(set(taken) - {case.site for case in train}):
+        raise InputError(
+            f"all patients of {lost[0]!r} validate, some as patients of another site: "
+            "lower split.val_fraction, or merge the two sites"
+        )
+    return Fold(train, val, test)
 
 
-def patient(case: Case, groups: Mapping[str, str] | None = None) -> str:
-    """Whose the case is: what `groups` says, else by its name."""
-    if groups is not None and case.name in groups:
-        return groups[case.name]
+def patient(case: Case, pattern: re.Pattern | None = None) -> str:
+    """Whose the case is, by its name."""
+    if pattern is not None:
+        return group_of(case.name, case.name, pattern, PATTERN)
     eye = EYE.fullmatch(case.name)
     return eye[1] if eye else case.name
 
 
+def _require_apart(
+    known: list[Case], test: tuple[Case, ...], whose: Mapping[str, str]
+) -> None:
+    """`InputError` where a patient of the unseen site is of another site, too."""
+    unseen = {whose[case.name]: case for case in test}
+    for case in known:
+        if (who := whose[case.name]) in unseen:
+            other = unseen[who]
+            raise InputError(
+                f"{case.name!r} of {case.site!r} and {other.name!r} of the unseen site "
+                f"{other.site!r} are of one patient, {who!r}: leave out one of them, "
+                "or scores would flatter"
+            )
+
+
 def _held_out(
-    cases: list[Case], groups: Mapping[str, str] | None, fraction: float, seed: int
+    cases: list[Case], whose: Mapping[str, str], fraction: float, seed: int
 ) -> set[str]:
     """The share of a site's patients that validate: one at least, not all."""
     names = sorted(
-        {patient(case, groups) for case in cases}, key=lambda name: _rank(seed, name)
+        {whose[case.name] for case in cases}, key=lambda name: _rank(seed, name)
     )
     if len(names) < 2:
         raise InputError(
@@ -95,4 +121,5 @@ def _held_out(
 
 
 def _rank(seed: int, name: str) -> bytes:
-    return hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
+    text = f"{seed}:{name}".encode(errors="surrogateescape")
+    return hashlib.blake2b(text, digest_size=8).digest()

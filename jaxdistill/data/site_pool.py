@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
@@ -46,9 +47,12 @@ def read_sites(
     """All usable cases in order, and a sentence for each one that is not.
 
     `listing` are the files of cases, and sentences on files that belong to none. Raises
-    the first of all sentences unless such cases are to be skipped.
+    the first of all sentences unless such cases are to be skipped. What was not looked
+    at, such as links, is warned of.
     """
     listed, faults = listing
+    for sentence in tree.passed:
+        warnings.warn(sentence, stacklevel=3)
 
     def attempt(files: Files) -> Case | InputError:
         try:

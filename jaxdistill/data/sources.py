@@ -28,7 +28,10 @@ COVID_RADIOGRAPHY = (
 
 @declared("data")
 def chest_xray(root: Root = "", size: ImageSize = 64, *, zca: Whiten = False) -> Pool:
-    """Paediatric chest X-rays (Kermany et al. 2018), split by patient."""
+    """Paediatric chest X-rays (Kermany et al. 2018), in the splits of their folders.
+
+    Patients are told by names as in `PATIENT__FILE`; those of other names are not.
+    """
     path = find_under(data_root(root), CHEST_XRAY, "chest_xray")
     return _renamed(folder(path, size, zca=zca), "chest_xray")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -39,10 +40,13 @@ def read_unlabelled(
     """All films of a folder or zip, whatever its folders, at the size of a pool's.
 
     `group` finds the patient in a path, as in `class_folders.folder`. With `stream` the
-    films are looked at once, and read again when they are asked for. Raises
-    `InputError` for a folder without a film, and for broken ones.
+    films are looked at once, and read again when they are asked for. Links that were
+    not followed are warned of. Raises `InputError` for a folder without a film, and for
+    broken ones.
     """
     tree = open_tree(located(path, root), "films")
+    for sentence in tree.passed:
+        warnings.warn(sentence, stacklevel=2)
     pattern = compile_group(group)
     items = [
         Item(file, "", "", group_of(str(file), str(file), pattern))

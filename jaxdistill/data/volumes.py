@@ -66,12 +66,14 @@ def read_volume(
     *,
     axis: Axis = "auto",
     placed: Any = None,
+    whole: bool = False,
 ) -> Volume:
     """Voxels of one volume as stored (scaled by its header), given by path or bytes.
 
-    `placed` is an affine to be trusted instead of the file's own. Raises `InputError`
-    naming the file when it is empty, truncated, no volume, of four dimensions, in
-    colour, holds NaN or no slice, or lies nowhere.
+    `placed` is an affine to be trusted instead of the file's own; `whole` says that
+    they are numbers of classes, from which scaling may have taken them away. Raises
+    `InputError` naming the file when it is empty, truncated, no volume, of four
+    dimensions, in colour, holds NaN or no slice, or lies nowhere.
     """
     name = name or (
         f"{len(source)} bytes" if isinstance(source, bytes) else f"{source}"
@@ -80,6 +82,7 @@ def read_volume(
         image = open_volume(path, name)
         check_header(image, path, name)
         voxels = values_of(image, name)
+    voxels = _unscaled(voxels, image) if whole else voxels
     affine = np.array(image.affine if placed is None else placed, np.float64)
     _check_affine(affine, name)
     affine[:3] *= MILLIMETRES.get(_unit(image), 1.0) if placed is None else 1.0
@@ -98,6 +101,15 @@ def read_volume(
         turned,
         Origin(name, tuple(image.shape), codes, np.array(image.affine), image.header),
     )
+
+
+def _unscaled(values: np.ndarray, image: Any) -> np.ndarray:
+    """Whole numbers where the steps of a file's scale went past them."""
+    step = abs(float(getattr(image.dataobj, "slope", 0.0) or 0.0))
+    near = np.rint(values)
+    # Half a step is what rounding to it can do; single precision adds a little.
+    close = np.abs(values - near) <= 0.51 * step
+    return near if 0 < step < 1 and close.all() else values
 
 
 def start_of(affine: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from jaxdistill.data.pixels import resize_masks
 from jaxdistill.data.volume_files import SUFFIXES
@@ -14,6 +15,7 @@ from jaxdistill.data.volumes import Origin, start_of, turn_of
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.files import expanded
 
+OURS = "jaxdistill"  # what written files say of who made them
 WRITTEN = tuple(suffix for suffix in SUFFIXES if suffix != ".mnc")
 
 
@@ -45,6 +47,20 @@ def write_mask(
         ) from error
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a mask was written by `write_mask`, as a NIfTI or a PNG file tells."""
+    try:
+        if path.suffix.lower() == ".png":
+            with Image.open(path, formats=("PNG",)) as picture:
+                return getattr(picture, "text", {}).get("Software") == OURS
+        import nibabel
+
+        header: Any = nibabel.load(path).header
+        return bytes(header["descrip"].tobytes()).rstrip(b"\0") == OURS.encode()
+    except Exception:  # a file of whatever kind: not one of ours
+        return False
+
+
 def _write_picture(path: Path, mask: Any, table: np.ndarray, origin: Origin) -> None:
     height, width = origin.shape
     if path.suffix.lower() != ".png" or len(mask) != 1:
@@ -54,7 +70,10 @@ def _write_picture(path: Path, mask: Any, table: np.ndarray, origin: Origin) -> 
         )
     stored = table[resize_masks(mask, height, width)[0]]
     wide = stored.max(initial=0) > 255
-    Image.fromarray(stored.astype(np.uint16 if wide else np.uint8)).save(path)
+    told = PngInfo()
+    told.add_text("Software", OURS)
+    picture = Image.fromarray(stored.astype(np.uint16 if wide else np.uint8))
+    picture.save(path, pnginfo=told)
 
 
 def _write_volume(path: Path, mask: Any, table: np.ndarray, origin: Origin) -> None:
@@ -81,6 +100,8 @@ def _write_volume(path: Path, mask: Any, table: np.ndarray, origin: Origin) -> N
     elif isinstance(origin.header, nibabel.Nifti2Header):
         kind = nibabel.Nifti2Image
     image = kind(stored, origin.affine, _header(kind, origin.header, stored.dtype))
+    if kind is not nibabel.MGHImage:
+        image.header["descrip"] = OURS.encode()
     nibabel.save(image, path)
 
 

@@ -162,10 +162,8 @@ def _directory_bytes(file: BinaryIO, size: int) -> int:
     tail = file.read()
     file.seek(0)
     found = _at(_END, tail, b"PK\5\6")
-    length = found[5] if found else 0
-    if length == 0xFFFFFFFF and (longer := _at(_END_64, tail, b"PK\6\6")):
-        length = longer[8]
-    return int(length)
+    longer = _at(_END_64, tail, b"PK\6\6")  # which `zipfile` prefers
+    return max(found[5] if found else 0, longer[8] if longer else 0)
 
 
 def _at(form: struct.Struct, data: bytes, mark: bytes) -> Any:

@@ -45,9 +45,13 @@ class Checkpoints:
                 self.folder, options=options, item_handlers=handlers
             )
 
+    def steps(self) -> list[int]:
+        """The finished steps, in order."""
+        return snapshots.saved_steps(self.folder)
+
     def latest(self) -> int | None:
         """The last finished step, or None."""
-        return max(snapshots.saved_steps(self.folder), default=None)
+        return max(self.steps(), default=None)
 
     def save(self, step: int, state: PyTree, extra: dict[str, Any]) -> None:
         """Begin to save, unless `step` is saved; `state` may be donated at once."""

@@ -21,7 +21,8 @@ class Watch:
 
     def __init__(self, limit: Limit, start: int, checkpoints: Checkpoints) -> None:
         self._limit, self._checkpoints = limit, checkpoints
-        self._below = start  # the last step at which the loss was within the limit
+        # The last step whose loss was within the limit: it is of the state before.
+        self._below = start
 
     def __call__(self, step: int, metrics: Any) -> dict[str, float]:
         """The metrics as numbers; `Diverged` where they are past hope."""
@@ -41,10 +42,11 @@ class Watch:
 
     def _diverged(self, what: str, values: Mapping[str, float]) -> Diverged:
         self._checkpoints.wait()
-        safe = self._checkpoints.folder / str(self._checkpoints.latest())
+        folder, saved = self._checkpoints.folder, self._checkpoints.steps()
+        good = [step for step in saved if step < max(self._below, 1)]
+        told = f"; the last good checkpoint is {folder / str(good[-1])}" if good else ""
         norms = [f"{n} {v:.3g}" for n, v in values.items() if n.startswith("grad")]
         return Diverged(
-            f"{what} ({', '.join(norms) or 'no norms'}); the last good checkpoint is "
-            f"{safe}: lower its rates or set a clip, with a new "
-            "--workdir"
+            f"{what} ({', '.join(norms) or 'no norms'}){told}: lower its rates or set "
+            "a clip, with a new --workdir"
         )

@@ -75,9 +75,11 @@ class MetricsWriter:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics file, in order; none if there is no file."""
-    lines = read_bytes(path).splitlines() if path.exists() else []
+    data = read_bytes(path) if path.exists() else b""
+    lines = data.splitlines()
     records = [unsealed_line(line) for line in lines]  # None: torn, or damaged
-    if None in records[:-1]:
+    torn = not data.endswith(b"\n")
+    if None in (records[:-1] if torn else records):
         note(f"{path} is damaged in line {records.index(None) + 1}, which is left out")
     return [one for one in records if one is not None and "step" in one]
 

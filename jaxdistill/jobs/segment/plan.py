@@ -89,7 +89,8 @@ def plan(config: Config, pool: SitePool) -> Plan:
                 f"the sites {other!r} and {site!r} would have one name in files, "
                 f"{safe(site)!r}: call one of them otherwise"
             )
-    folds = {site: leave_one_out(pool, site, **config["split"]) for site in unseen}
+    how = {**config["split"], "patients": protocol["patients"]}
+    folds = {site: leave_one_out(pool, site, **how) for site in unseen}
     seeds = tuple(dict.fromkeys(protocol["seeds"]))
     return Plan(pool, folds, seeds, pupils(config))
 

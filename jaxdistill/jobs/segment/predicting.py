@@ -18,7 +18,7 @@ from jaxdistill.data.case_files import Reading, open_case, stem
 from jaxdistill.data.nnunet import CHANNEL
 from jaxdistill.data.slices import frame, planes_of, restore
 from jaxdistill.data.volumes import is_volume
-from jaxdistill.data.written_masks import WRITTEN, write_mask
+from jaxdistill.data.written_masks import WRITTEN, is_ours, write_mask
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.segment.models import Model, load_model
@@ -134,8 +134,12 @@ def _target(out: Path, file: Path) -> Path:
 
 
 def _require_apart(plans: Sequence[tuple[tuple[Path, ...], Path]]) -> None:
-    """`InputError` where two masks, or a mask and its image, would be one file."""
-    seen: dict[Path, Path] = {}
+    """`InputError` where two masks, or a mask and its image, would be one file.
+
+    Names that differ in case alone are one file on some disks. A mask that was not
+    predicted is not replaced: somebody drew it.
+    """
+    seen: dict[str, Path] = {}
     for paths, target in plans:
         for file in paths:
             if file.exists() and target.exists() and target.samefile(file):
@@ -143,9 +147,14 @@ def _require_apart(plans: Sequence[tuple[tuple[Path, ...], Path]]) -> None:
                     f"--out={target.parent} holds {file.name} itself, which its mask "
                     "would overwrite: name another folder"
                 )
-        if target in seen:
+        if target.exists() and not is_ours(target):
             raise InputError(
-                f"{seen[target]} and {paths[0]} would both be written to {target}: "
+                f"{target} is there and was not predicted by this command: name "
+                "another --out, or move it away"
+            )
+        if (name := str(target).casefold()) in seen:
+            raise InputError(
+                f"{seen[name]} and {paths[0]} would both be written to {target}: "
                 "give them names of their own, or predict them one at a time"
             )
-        seen[target] = paths[0]
+        seen[name] = paths[0]

@@ -51,6 +51,10 @@ class Protocol(NamedTuple):
     neighbours: Annotated[
         int, Range(0, 8), "slices before and after that a network sees as channels"
     ] = 0
+    patients: Annotated[
+        str,
+        "pattern that finds the patient in a case's name; empty: it without L or R",
+    ] = ""
     students: Annotated[dict, "more students by name, and what each changes"] = {}  # noqa: RUF012
 
 
