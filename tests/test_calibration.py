@@ -125,3 +125,16 @@ def test_what_is_no_probability_is_refused():
     for words, call in wrong.items():
         with pytest.raises(InputError, match=words):
             call()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_labels_in_a_column_or_of_other_films_are_refused():
+    p, labels = softmax(np.zeros((4, 3)), 1), np.array([0, 1, 2, 1])
+    for wrong in (labels[:, None], labels[:3], labels.astype(float)):
+        for score in (calibration_error, brier_score, top_label):
+            with pytest.raises(InputError, match="labels of shape"):
+                score(p, wrong)
+        with pytest.raises(InputError, match="labels of shape"):
+            brier_score(p[:, 1], wrong)
+    with pytest.raises(InputError, match="does not fit outcomes"):
+        reliability(p[:, 0], labels[:3])

@@ -191,7 +191,7 @@ def test_the_macro_variance_is_that_of_repeated_studies():
 
 
 def test_classes_that_go_together_are_not_taken_for_independent():
-    """Three copies of one column know no more than the column."""
+    """Of two columns that mirror each other, the second knows nothing more."""
     scores, labels = films(6, m=20, n=20)
     one = auc_delong(scores, labels)
     two = auc_delong(np.stack([-scores, scores], 1), labels)
@@ -241,7 +241,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence():
         "class 2 has 0 of": lambda: auc_delong(k3, LABELS),
         "class 1 has 1 of": lambda: auc_delong(good, np.eye(7, dtype=int)[0]),
         "labels from 0 to 2": lambda: auc_delong(good, LABELS * 2),
-        "do not fit 6 labels": lambda: _columns(good, LABELS[:6]),
+        "do not fit 7 films": lambda: _columns(good, LABELS[:6]),
         r"shape \(7, 1\) do not fit": lambda: auc_delong(good[:, None], LABELS),
         "same films": lambda: delong_test(good, k3, LABELS),
         "class 0 has 0 of": lambda: auc_delong(good[:0], LABELS[:0]),
@@ -250,3 +250,11 @@ def test_what_cannot_be_used_is_refused_in_a_sentence():
     for words, call in wrong.items():
         with pytest.raises(InputError, match=words):
             call()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_labels_in_a_column_are_refused():
+    scores, labels = films(0, 5, 5)
+    for wrong in (labels[:, None], labels.astype(float), labels[:4]):
+        with pytest.raises(InputError, match="labels of shape"):
+            auc_delong(scores, wrong)

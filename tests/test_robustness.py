@@ -130,3 +130,16 @@ def test_what_does_not_exist_is_refused():
     for words, call in wrong.items():
         with pytest.raises(InputError, match=words):
             call()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_bytes_are_read_as_their_floats():
+    x = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 1), np.uint8)
+    for strength in (0.0, "mild"):
+        got, want = (
+            corrupt(jnp.asarray(one), jax.random.key(0), "noise", strength)
+            for one in (x, x.astype(np.float32) / 255)
+        )
+        np.testing.assert_allclose(got, want, atol=1e-7)
+    with pytest.raises(InputError, match="no known range"):
+        corrupt(jnp.asarray(x, jnp.int32), jax.random.key(0), "noise", 0.0)

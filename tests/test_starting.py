@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.networks.backbones import build_backbone
-from jaxdistill.networks.public_names import VIT
+from jaxdistill.networks.public_names import RESNET, VIT
 from jaxdistill.networks.weights import public_weights
 from jaxdistill.run.weights_file import write_weights
 
@@ -66,3 +66,31 @@ def test_what_is_no_backbone_of_this_kind_is_refused(vit, tmp_path):
     save_file({"a": np.ones(3, np.float32)}, file)
     with pytest.raises(InputError, match="public names for 'convnet'"):
         begin_with(file, {"trunk": convnet.init(jax.random.key(0))}, convnet)
+
+
+def test_statistics_of_batches_need_the_norm_that_has_them(tmp_path):
+    file = tmp_path / "resnet.safetensors"
+    settings = {"width": 4, "stem": "large"}
+    affine = build_backbone("resnet", (64, 64, 1), norm="affine", **settings)
+    trunk = affine.init(jax.random.key(0))
+    tensors = dict(public_weights(trunk, RESNET, channels=1))
+    for name in [n for n in tensors if n.startswith("bn1.")]:
+        at = name.rpartition(".")[0]
+        tensors[f"{at}.running_mean"] = np.full(4, 3.0, np.float32)
+        tensors[f"{at}.running_var"] = np.full(4, 0.25, np.float32)
+    save_file({n: np.ascontiguousarray(x) for n, x in tensors.items()}, file)
+    plain = build_backbone("resnet", (64, 64, 1), **settings)
+    with pytest.raises(InputError, match=r"set backbone\.norm=affine"):
+        begin_with(file, {"trunk": plain.init(jax.random.key(1))}, plain)
+    found = begin_with(file, {"trunk": affine.init(jax.random.key(1))}, affine)
+    np.testing.assert_allclose(found["trunk"]["Norm_0"]["scale"], 2.0, rtol=1e-4)
+
+
+def test_a_prefix_that_all_names_have_is_found(vit, tmp_path):
+    trunk = vit.init(jax.random.key(0))
+    tensors = public_weights(trunk, VIT, channels=1)
+    file = tmp_path / "wrapped.safetensors"
+    named = {f"module.{n}": np.ascontiguousarray(x) for n, x in tensors.items()}
+    save_file(named, file)
+    found = begin_with(file, {"trunk": vit.init(jax.random.key(1))}, vit)["trunk"]
+    equal(found, trunk)

@@ -157,6 +157,16 @@ def test_two_voxels_apart():
     assert ours(predicted, truth, tolerance=6.0)["nsd"] == 1.0
 
 
+@pytest.mark.parametrize("gap", [0.3, 0.15, 0.7, 1.0])
+def test_what_lies_at_the_tolerance_is_within_it(gap):
+    """Three voxels of .3 mm are .9 mm, whatever float32 makes of them."""
+    predicted, truth = np.zeros((2, 1, 16, 16), bool)
+    predicted[0, 2:6, 4:12] = truth[0, 5:9, 4:12] = True
+    got = ours(predicted, truth, spacing=(1.0, gap, gap), tolerance=3 * gap)
+    assert got["nsd"] == 1.0
+    assert ours(predicted, truth, tolerance=np.inf)["nsd"] == 1.0
+
+
 def test_identical_masks_touch():
     mask = blobs(0)
     assert_same(ours(mask, mask), {"hd": 0.0, "hd95": 0.0, "assd": 0.0, "nsd": 1.0}, 0)
@@ -193,6 +203,13 @@ def test_percentiles_interpolate_as_numpys(percentile, number):
     distances = SurfaceDistances(room, room, jnp.array([number, number]))
     got = _hausdorff(distances, percentile)
     np.testing.assert_allclose(got, np.percentile(values, percentile), rtol=1e-6)
+
+
+def test_fine_percentiles_of_many_distances_do_not_overflow():
+    values = jnp.linspace(0, 1, 40_000)
+    distances = SurfaceDistances(values, values, jnp.array([40_000, 40_000]))
+    for percentile in (99.99, 99.999):
+        assert _hausdorff(distances, percentile) > 0.999
 
 
 _hausdorff = jax.jit(hausdorff, static_argnums=1)

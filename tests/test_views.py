@@ -92,6 +92,8 @@ def test_a_crop_that_never_fits_is_the_largest_in_the_middle():
     np.testing.assert_array_equal(boxes, [[0, 40, 30, 40]] * 3)
     tall = draw_many((90, 30), (1.0, 1.0), (0.5, 0.5), n=2)
     np.testing.assert_array_equal(tall, [[15, 60, 0, 30]] * 2)
+    thin = draw_many((32, 32), (1.0, 1.0), (100.0, 100.0), n=2)
+    np.testing.assert_array_equal(thin[:, [1, 3]], [[1, 32]] * 2)
 
 
 @pytest.mark.parametrize("c", [1, 3])
@@ -194,6 +196,19 @@ def test_autocontrast_is_that_of_pillow_but_for_whole_levels():
         behind = got[i, :, :, 0] - expected
         assert (behind > -1e-3).all()
         assert (behind < 1.001).all()
+
+
+def test_a_blank_crop_stays_blank_whatever_resampling_rounds():
+    stretching = PLAIN._replace(size=16, scale=(0.3, 0.9), autocontrast=1.0)
+    for value in (np.uint8(255), np.uint8(180), np.float32(0.7)):
+        made = make_view(np.full((4, 20, 20, 1), value), KEY, stretching)
+        assert np.ptp(made) < 1e-5
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_whole_numbers_without_a_range_are_refused():
+    with pytest.raises(InputError, match="pictures of int32 have no known range"):
+        make_view(np.ones((1, 8, 8, 1), np.int32), KEY, PLAIN)
 
 
 def test_solarisation_is_exactly_that_of_pillow():

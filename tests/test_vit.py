@@ -102,7 +102,8 @@ def test_names_tell_apart_whatever_shapes_a_backbone():
     made = [build_backbone(name, SHAPE, **SMALL[name]) for name in BACKBONES]
     changes = ({"depth": 3}, {"pool": "mean"}, {"positions": "fixed"}, {"heads": 4})
     made += [tiny(**change) for change in changes]
-    made += [resnet(SHAPE, width=4, stem="large"), vit((16, 16, 1), **TINY)]
+    made += [resnet((48, 48, 1), width=4, stem=s) for s in ("small", "large")]
+    made += [vit((16, 16, 1), **TINY)]
     assert len({backbone.name for backbone in made}) == len(made)
     assert tiny(drop_path=0.5, compute="bfloat16").name == tiny().name
 
@@ -443,3 +444,38 @@ def test_blocks_in_a_loop_are_blocks_in_a_row():
     # Biases of keys change nothing: their gradient is rounding alone.
     close = functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-14)
     jax.tree.map(close, found, wanted)
+
+
+def test_a_single_block_is_dropped_as_often_as_asked():
+    gates = np.asarray(depth_gates(jax.random.key(0), 2000, 1, 0.5))
+    assert set(np.unique(gates)) == {0.0, 2.0}
+
+
+def test_branches_fall_in_short_floats_too():
+    dropping = tiny(drop_path=0.5, depth=3)
+    short = jax.tree.map(
+        lambda x: x.astype(jnp.bfloat16), dropping.init(jax.random.key(0))
+    )
+    seen = jnp.asarray(images(), jnp.bfloat16)
+    assert dropping.features(short, seen, jax.random.key(1)).shape == (
+        3,
+        dropping.width,
+    )
+
+
+@pytest.mark.parametrize(("stem", "least"), [("small", 9), ("large", 33)])
+def test_a_resnet_refuses_images_of_which_its_norm_would_leave_nothing(stem, least):
+    settings = {"width": 4, "stem": stem}
+    with pytest.raises(InputError, match=f"smaller than the {least} x {least}"):
+        resnet((least - 1, least - 1, 1), **settings)
+    network = resnet((2 * least, 2 * least, 1), **settings)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    small = jax.ShapeDtypeStruct((2, least - 1, least - 1, 1), jnp.float32)
+    with pytest.raises(InputError, match="another norm or stem"):
+        jax.eval_shape(network.features, params, small)
+    assert resnet((least - 1, least - 1, 1), norm="group", **settings | {"width": 8})
+
+
+def test_settings_of_backbones_are_named_as_such():
+    with pytest.raises(InputError, match=r"backbone\.width=6 .* backbone\.norm"):
+        build_backbone("resnet", (32, 32, 1), width=6, norm="group")

@@ -332,3 +332,23 @@ def test_weights_that_hold_no_numbers_are_refused(made):
     public = {**public_weights(short(random_params(tiny())), VIT), "pos_embed": made}
     with pytest.raises(InputError, match=r"'pos_embed' are .* hold no number"):
         load_weights(public, VIT, blank(tiny()))
+
+
+def test_positions_of_as_many_tokens_on_another_grid_are_resized():
+    wide = vit((8, 32, 1), patch=4, width=12, depth=1, heads=3)
+    square = vit((16, 16, 1), patch=4, width=12, depth=1, heads=3)
+    params = random_params(square)
+    public = public_weights(params, VIT, channels=1)
+    loaded = load_weights(public, VIT, blank(wide), grid=wide.grid).params
+    want = resize_positions(jnp.asarray(params["places"]), (4, 4), (2, 8))
+    np.testing.assert_allclose(loaded["places"], want, rtol=1e-6)
+    assert not np.allclose(loaded["places"], params["places"])
+
+
+def test_classifiers_have_the_name_of_their_kind():
+    trunk = {"Conv_0": {"kernel": np.zeros((3, 3, 1, 4))}}
+    head = {"kernel": np.zeros((4, 2)), "bias": np.zeros(2)}
+    for table, name in ((RESNET, "fc"), (VIT, "head")):
+        names = set(public_weights({"trunk": trunk, "head": head}, table))
+        assert {f"{name}.weight", f"{name}.bias"} <= names
+        assert len([n for n in names if n.endswith("bias")]) == 1

@@ -90,7 +90,10 @@ def draw_crop(
     fits = (heights > 0) & (heights <= h) & (widths > 0) & (widths <= w)
     chosen = jnp.argmax(fits)
     low, high = ratio
-    middle = (jnp.round(jnp.minimum(h, w / low)), jnp.round(jnp.minimum(w, h * high)))
+    middle = (
+        jnp.maximum(1, jnp.round(jnp.minimum(h, w / low))),
+        jnp.maximum(1, jnp.round(jnp.minimum(w, h * high))),
+    )
     height, width = (
         jnp.where(fits.any(), drawn[chosen], largest)
         for drawn, largest in zip((heights, widths), middle, strict=True)

@@ -16,10 +16,13 @@ Each = Float[Array, " n"]
 
 
 def autocontrast(lines: Lines) -> Lines:
-    """Each channel stretched to [0, 1]; a constant one stays."""
+    """Each channel stretched to [0, 1]; one that is constant to half a level stays.
+
+    Left to what resampling rounds, a blank crop would become noise of full contrast.
+    """
     low = lines.min((1, 3), keepdims=True)
     reach = lines.max((1, 3), keepdims=True) - low
-    flat = reach == 0
+    flat = reach < 0.5 / (LEVELS - 1)
     return jnp.where(flat, lines, (lines - low) / jnp.where(flat, 1, reach))
 
 

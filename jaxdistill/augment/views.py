@@ -73,9 +73,10 @@ class View(NamedTuple):
 _DISTL = View(rotate=15.0, autocontrast=0.5, equalise=0.5, blur=0.5)
 _DINO = View(colour=0.8, grey=0.2)
 
-#: As published. DISTL: Park et al. (2022), arXiv:2202.06431; DINO: Caron et al. (2021),
-#: arXiv:2104.14294; BYOL: Grill et al. (2020), arXiv:2006.07733; SimSiam: Chen and He
-#: (2021), arXiv:2011.10566; MAE: He et al. (2022), arXiv:2111.06377.
+#: As published; "whole" is the largest square in the middle. DISTL: Park et al. (2022),
+#: arXiv:2202.06431; DINO: Caron et al. (2021), arXiv:2104.14294; BYOL: Grill et al.
+#: (2020), arXiv:2006.07733; SimSiam: Chen and He (2021), arXiv:2011.10566; MAE: He et
+#: al. (2022), arXiv:2111.06377.
 PRESETS: dict[str, View] = {
     "whole": View(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0),
     "distl_global": _DISTL._replace(
@@ -120,7 +121,7 @@ def make_views(
 
     View `v` has the key `fold_in(key, v)`. Raises `InputError` as `make_view`.
     """
-    _require(view, images.shape)
+    _require(view, images.shape, images.dtype)
     if count < 1:
         raise InputError(f"{count} views of each picture: set it to 1 or more")
     index = jnp.arange(len(images)) if index is None else index
@@ -246,7 +247,7 @@ STEPS: dict[str, Callable[[Lines, Array, View], Lines]] = {
 COLOURS = ("grey",)  # nothing to do for one channel
 
 
-def _require(view: View, shape: tuple[int, ...]) -> None:
+def _require(view: View, shape: tuple[int, ...], dtype: jnp.dtype) -> None:
     require(view, "view")
     for name in ("scale", "ratio", "blur_radius"):
         value = getattr(view, name)
@@ -255,6 +256,10 @@ def _require(view: View, shape: tuple[int, ...]) -> None:
                 f"view.{name}={value!r} must be two numbers, the smaller first: "
                 f"{View._field_defaults[name]} is usual"
             )
+    if jnp.issubdtype(dtype, jnp.integer) and dtype != jnp.uint8:
+        raise InputError(
+            f"pictures of {dtype} have no known range: give bytes, or floats in [0, 1]"
+        )
     if shape[3] not in (1, 3):
         raise InputError(
             f"pictures of {shape[3]} channels have no views: give one channel for grey "

@@ -60,6 +60,11 @@ def reliability(
             f"{len(confidence)} films in bins={bins} give no curve: one of each is "
             f"the least, and bins={BINS} usual"
         )
+    if np.shape(confidence) != np.shape(outcome) or np.ndim(confidence) != 1:
+        raise InputError(
+            f"confidence of shape {np.shape(confidence)} does not fit outcomes of "
+            f"{np.shape(outcome)}: give one of each for every film"
+        )
     _require_probabilities(confidence)
     said, true = np.asarray(confidence, np.float64), np.asarray(outcome, np.float64)
     place = np.clip(np.ceil(said * bins - 1e-12).astype(int) - 1, 0, bins - 1)
@@ -92,7 +97,7 @@ def calibration_error(
     that of class 1 against 0. Raises `InputError` as `reliability` and `top_label`.
     """
     if probabilities.ndim == 1:
-        _require_two(labels)
+        _require_labels(labels, len(probabilities), 2)
         return reliability(probabilities, labels, bins).error
     return reliability(*top_label(probabilities, labels), bins).error
 
@@ -108,11 +113,23 @@ def brier_score(
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim == 1:
-        _require_two(labels)
+        _require_labels(labels, len(p), 2)
         _require_probabilities(p)
         return float(np.square(p - labels).mean())
     _require_rows(p, labels)
     return float(np.square(p - np.eye(p.shape[1])[labels]).sum(axis=1).mean())
+
+
+def require_label_row(labels: np.ndarray, films: int) -> None:
+    """`InputError` unless there is one whole number for each film, in one row.
+
+    A column of them, as some files have, would be compared with every film.
+    """
+    if labels.shape != (films,) or labels.dtype.kind not in "iub":
+        raise InputError(
+            f"labels of shape {labels.shape} and type {labels.dtype} do not fit "
+            f"{films} films: give a row with one whole number for each"
+        )
 
 
 def _require_probabilities(values: np.ndarray) -> None:
@@ -134,16 +151,13 @@ def _require_rows(probabilities: np.ndarray, labels: np.ndarray) -> None:
             f"a row of probabilities sums to {sums[wrong][0]:.4g}, not 1: give the "
             "softmax over classes"
         )
-    _require_labels(labels, k)
+    _require_labels(labels, len(sums), k)
 
 
-def _require_two(labels: np.ndarray) -> None:
-    _require_labels(labels, 2)
-
-
-def _require_labels(labels: np.ndarray, classes: int) -> None:
-    if not len(labels):
+def _require_labels(labels: np.ndarray, films: int, classes: int) -> None:
+    if not films:
         raise InputError("no films: a score needs one or more")
+    require_label_row(labels, films)
     if not 0 <= labels.min() <= labels.max() < classes:
         raise InputError(
             f"labels from {labels.min()} to {labels.max()} do not fit probabilities "

@@ -35,6 +35,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import rankdata
 
 from jaxdistill.errors import InputError
+from jaxdistill.evaluation.calibration import require_label_row
 
 LEVEL = 0.95
 Bounds = tuple[float, float]
@@ -146,11 +147,12 @@ def delong_test(
 def _columns(scores: np.ndarray, labels: np.ndarray) -> dict[int, np.ndarray]:
     """The scores of each class that is held against the rest."""
     fits = scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] > 1)
-    if not fits or len(scores) != len(labels):
+    if not fits:
         raise InputError(
             f"scores of shape {scores.shape} do not fit {len(labels)} labels: give one "
             "score for each film, or a row with one for each class"
         )
+    require_label_row(labels, len(scores))
     wrong = int(np.isnan(scores).any(axis=tuple(range(1, scores.ndim))).sum())
     if wrong:
         raise InputError(

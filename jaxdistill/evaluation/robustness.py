@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.resample import Lines, blur, resizing, through, to_lines
+from jaxdistill.augment.views import Bytes
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.evaluation.metrics import SELECTABLE, as_probabilities, scores
 from jaxdistill.types import Images, Logits, PRNGKey
@@ -46,12 +47,13 @@ class Curve(NamedTuple):
 
 
 def corrupt(
-    images: Images, key: PRNGKey, corruption: str, strength: str | float
+    images: Images | Bytes, key: PRNGKey, corruption: str, strength: str | float
 ) -> Images:
-    """Pictures in [0, 1] at a named strength, or at a number; 0 changes nothing.
+    """Pictures in [0, 1], or bytes, at a named strength or number; 0 changes nothing.
 
-    One compilation for a corruption and shape. Raises `InputError` for names that do
-    not exist, and for numbers outside [0, 1).
+    Bytes give float32 in [0, 1]. One compilation for a corruption and shape. Raises
+    `InputError` for names that do not exist, for numbers outside [0, 1), and for
+    pictures of other whole numbers.
     """
     require_name("corruption", corruption, CORRUPTIONS)
     if isinstance(strength, str):
@@ -62,11 +64,19 @@ def corrupt(
             f"strength={strength} must be at least 0 and below 1: choose one of "
             f"{', '.join(STRENGTHS)}, or a number like those"
         )
+    whole = jnp.issubdtype(images.dtype, jnp.integer)
+    if whole and images.dtype != jnp.uint8:
+        raise InputError(
+            f"pictures of {images.dtype} have no known range: give bytes, or floats in "
+            "[0, 1]"
+        )
     return _corrupt(images, key, strength, corruption)
 
 
 @functools.partial(jax.jit, static_argnames="corruption")
 def _corrupt(images: Array, key: PRNGKey, strength: Array, corruption: str) -> Array:
+    if images.dtype == jnp.uint8:
+        images = images.astype(jnp.float32) / 255
     lines = to_lines(images).astype(jnp.promote_types(images.dtype, jnp.float32))
     worse = CORRUPTIONS[corruption].apply(lines, jnp.asarray(strength), key)
     return to_lines(jnp.clip(worse, 0, 1)).astype(images.dtype)

@@ -21,7 +21,7 @@ from jaxdistill.networks.layers import (
     PoolingSetting,
 )
 from jaxdistill.networks.linen import ImageShape, check, spell, too_small
-from jaxdistill.networks.resnet import STEMS, ResNet
+from jaxdistill.networks.resnet import HALVED, STEMS, ResNet
 from jaxdistill.networks.vit import require_channels, vit
 from jaxdistill.ranges import OneOf, Range, Width
 from jaxdistill.settings import Small, choose, declared
@@ -48,12 +48,16 @@ def resnet(
     """ResNet-18 without a head, eight times `width` features.
 
     `norm="affine"` has the statistics that `weights.fold_norms` folded into the
-    weights.
+    weights. "instance" needs more than one pixel at the end, in any call, or nothing
+    of an image is left.
     """
-    check(image_shape, 1, norm=norm, width=width)
+    check(image_shape, 1, norm=norm, width=width, section="backbone")
     choices: dict[str, Any] = {"width": width, "norm": norm, "stem": stem}
     name = spell("resnet", image_shape, **choices)
-    return _of_maps(ResNet(**choices, conv=conv), image_shape, 8 * width, name)
+    halved = HALVED * (4 if stem == "large" else 1)
+    longer = halved + 1 if norm == "instance" else 1
+    module = ResNet(**choices, conv=conv)
+    return _of_maps(module, image_shape, 8 * width, name, longer=longer)
 
 
 @declared("backbone")
@@ -72,7 +76,7 @@ def convnet_backbone(
     `InputError` for images that are pooled to nothing, here or in a call.
     """
     depth = depth or default_depth(image_shape)
-    check(image_shape, 1, norm=norm, width=width)
+    check(image_shape, 1, norm=norm, width=width, section="backbone")
     choices: dict[str, Any] = {
         "width": width,
         "depth": depth,
@@ -120,14 +124,26 @@ def with_head(backbone: Backbone, head: Head) -> Network:
 
 
 def _of_maps(
-    module: nn.Module, image_shape: ImageShape, width: int, name: str, least: int = 1
+    module: nn.Module,
+    image_shape: ImageShape,
+    width: int,
+    name: str,
+    least: int = 1,
+    longer: int = 1,
 ) -> Backbone:
-    """A backbone of a module that flattens its last maps, or has their means."""
+    """A backbone of a module that flattens its last maps, or has their means.
+
+    Images have `least` pixels on the shorter side, and `longer` on the other.
+    """
 
     def require_size(shape):
         if min(shape[:2]) < least:
             raise too_small(
                 shape, least, "take larger images or crops, or fewer blocks"
+            )
+        if max(shape[:2]) < longer:
+            raise too_small(
+                shape, longer, "take larger images or crops, or another norm or stem"
             )
 
     require_size(image_shape)

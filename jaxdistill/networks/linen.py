@@ -66,6 +66,7 @@ def check(
     *,
     norm: str = "none",
     width: int = GROUPS,
+    section: str = "network",
 ) -> None:
     """Refuse what no network takes, and groups that do not share the channels out."""
     if len(image_shape) != 3 or min(image_shape) < 1:
@@ -77,8 +78,8 @@ def check(
         raise InputError(f"classes={classes!r} must be a whole number of 1 or more")
     if norm == "group" and width % GROUPS:
         raise InputError(
-            f"network.width={width} must be a multiple of {GROUPS} for "
-            "network.norm='group': change either"
+            f"{section}.width={width} must be a multiple of {GROUPS} for "
+            f"{section}.norm='group': change either"
         )
 
 

@@ -83,7 +83,7 @@ MAE_DECODER = (
     *_norm("decoder_norm", "LayerNorm_0"),
     *_layer("decoder_pred", "Dense_0"),
 )
-CLASSIFIER = (*_layer("head", "head"), *_layer("fc", "head"))  # of a `Network`
+HEAD, FC = _layer("head", "head"), _layer("fc", "head")  # of a `Network`
 
 Table = tuple[Row, ...]
 
@@ -99,4 +99,5 @@ def rows_of(table: Table, params: Params) -> list[Row]:
             ours = row.ours.format(**at)
             public = row.public.format(**at)
             rows.append(Row(public, f"trunk/{ours}" if whole else ours, row.turn))
-    return [*rows, *CLASSIFIER] if whole else rows
+    top = (*FC, *HEAD) if table == RESNET else (*HEAD, *FC)
+    return [*rows, *top] if whole else rows

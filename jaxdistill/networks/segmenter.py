@@ -54,7 +54,7 @@ def segmenter(
 
     @jax.jit  # without it Flax would run the forward pass only to learn shapes
     def init(key):
-        return module.init(key, jnp.zeros(like.shape))["params"]
+        return module.init(key, jnp.zeros(like.shape), **_mode(module, None))["params"]
 
     def apply(params, images):
         return run(params, images, (), None)[0]
@@ -108,7 +108,10 @@ def _layers(module: nn.Module, like, name: str) -> tuple[str, ...]:
 
     def traced(key):
         return module.init_with_output(
-            key, jnp.zeros(like.shape), capture_intermediates=keep
+            key,
+            jnp.zeros(like.shape),
+            **_mode(module, None),
+            capture_intermediates=keep,
         )
 
     logits, variables = jax.eval_shape(traced, jax.random.key(0))

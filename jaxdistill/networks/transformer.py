@@ -100,7 +100,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x, gates=None):
         """Tokens of the same shape, and the weights of their attention."""
-        a, b = (1.0, 1.0) if gates is None else gates.T[..., None, None]
+        a, b = (1.0, 1.0) if gates is None else gates.T[..., None, None].astype(x.dtype)
         attention = Attention(self.heads, self.dtype, name="attention")
         mixed, weights = attention(LayerNorm()(x))
         x = x + a * mixed
@@ -153,10 +153,12 @@ def depth_gates(
 
         gate = bernoulli(keep) / keep,   keep = 1 - rate i / (depth - 1)
 
-    in block i, so that each is 1 in the mean. With a key for each image, what happens
-    to one does not depend on which others share its device.
+    in block i, and 1 - rate in a single one, so that each is 1 in the mean. With a key
+    for each image, what happens to one does not depend on which others share its
+    device.
     """
     keys = key if key.ndim else jax.random.split(key, images)
     draws = jax.vmap(lambda one: jax.random.uniform(one, (depth, 2)))(keys)
-    keep = jnp.asarray(1 - jnp.linspace(0.0, rate, depth), draws.dtype)[None, :, None]
+    rates = jnp.linspace(0.0, rate, depth) if depth > 1 else jnp.full(1, rate)
+    keep = jnp.asarray(1 - rates, draws.dtype)[None, :, None]
     return jnp.where(draws < keep, 1 / keep, 0.0)

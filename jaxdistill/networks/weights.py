@@ -65,8 +65,9 @@ def load_weights(
     """The parameters with what public weights hold in their places.
 
     `params` are a backbone's, a head's or, with trunk and head, a network's. Only names
-    that begin with `within` count, say "backbone." or "module.". Positions for another
-    size are resized to `grid`, the backbone's, else to a square.
+    that begin with `within` count, say "backbone." or "module.". Positions of a public
+    table are taken to be of a square of patches, and resized to `grid`, the backbone's,
+    else to a square.
 
     Raises `InputError` for shapes that differ, and if `strict` for parameters that are
     not found and for weights that nothing asks for.
@@ -130,6 +131,24 @@ def fold_norms(tensors: Tensors) -> dict[str, Any]:
     return folded
 
 
+def starts_of(tensors: Tensors, table: Table) -> list[str]:
+    """What names of the table's kind begin with, as "backbone." or "module."."""
+    known = [row.public.format(i=0, s=1, b=0) for row in table]
+    return sorted(
+        {
+            name.removesuffix(public)
+            for name in tensors
+            for public in known
+            if name.endswith("." + public)
+        }
+    )
+
+
+def has_running(tensors: Tensors) -> bool:
+    """Whether weights hold batch norms' statistics, see `fold_norms`."""
+    return any(name.endswith("running_mean") for name in tensors)
+
+
 def _flat(params: Params) -> dict[str, Any]:
     leaves, _ = tree_flatten_with_path(params)
     return {keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
@@ -158,7 +177,7 @@ def _turned(row: Row, tensor: Any, like: Any, grid: Grid | None) -> jax.Array:
 
 def _resized(table: np.ndarray, like: Any, grid: Grid | None) -> Any:
     """Positions for the grid of ours, or as they are where that is not possible."""
-    if table.shape == like.shape or table.ndim != 3:
+    if table.ndim != 3:
         return table
     side, own = (math.isqrt(max(0, x.shape[1] - 1)) for x in (table, like))
     to = grid or (own, own)
@@ -214,13 +233,8 @@ def _idle(name: str, tensor: Any) -> bool:
 def _nothing(tensors: Tensors, table: Table, within: str) -> str:
     """A sentence about names that are none of the table's."""
     known = [row.public.format(i=0, s=1, b=0) for row in table]
-    starts = {
-        name.removesuffix(public)
-        for name in tensors
-        for public in known
-        if name.endswith("." + public)
-    }
-    remedy = f"pass within={_some(map(repr, sorted(starts)), ' or ')}"
+    starts = starts_of(tensors, table)
+    remedy = f"pass within={_some(map(repr, starts), ' or ')}"
     return (
         f"within={within!r}: no weights have names such as {known[0]!r} there, but "
         f"{_some(tensors)}: {remedy if starts else 'choose the table of their kind'}"

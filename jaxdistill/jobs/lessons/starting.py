@@ -13,7 +13,13 @@ import numpy as np
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.tensors import read_tensors as read_marked
 from jaxdistill.networks.public_names import RESNET, VIT
-from jaxdistill.networks.weights import fold_norms, load_weights, read_tensors
+from jaxdistill.networks.weights import (
+    fold_norms,
+    has_running,
+    load_weights,
+    read_tensors,
+    starts_of,
+)
 from jaxdistill.run.weights_file import MARK, fill, read_weights
 from jaxdistill.types import Backbone, Params
 
@@ -27,7 +33,8 @@ def begin_with(
 ) -> Params:
     """Fresh parameters with the backbone of a file; its heads are not taken.
 
-    Raises `InputError` for a file that holds another backbone or nothing of it.
+    Raises `InputError` for a file that holds another backbone or nothing of it, and
+    for statistics of batches where the backbone has another norm.
     """
     if not file.expanduser().is_file():
         raise InputError(f"{file} is no file: name weights to begin with")
@@ -39,9 +46,25 @@ def begin_with(
             f"{file} was not written by jaxdistill, and there is no map of public "
             f"names for {family!r}: choose backbone.name={' or '.join(PUBLIC)}"
         )
-    tensors = fold_norms(read_tensors(file))
+    tensors = read_tensors(file)
+    if has_running(tensors):
+        if "norm=affine" not in backbone.name:
+            raise InputError(
+                f"{file} holds batch norms with their statistics, which another norm "
+                "does not have: set backbone.norm=affine"
+            )
+        tensors = fold_norms(tensors)
     table, grid = PUBLIC[family], backbone.grid if backbone.patch else None
-    loaded = load_weights(tensors, table, params["trunk"], grid=grid, strict=False)
+    starts = starts_of(tensors, table)
+    plain = any(row.public in tensors for row in table)
+    loaded = load_weights(
+        tensors,
+        table,
+        params["trunk"],
+        grid=grid,
+        within=starts[0] if len(starts) == 1 and not plain else "",
+        strict=False,
+    )
     for what, names in {"missing": loaded.missing, "unused": loaded.unused}.items():
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
