@@ -416,6 +416,16 @@ def test_random_soft_has_the_images_of_random_and_the_labels_of_an_expert(tmp_pa
             {"labels": "hard", "coresets": ""},
             r"labels='hard', but dc_soft has soft labels: write soft,hard, or leave",
         ),
+        (
+            {"a": {"experts.folder": "x"}},
+            {},
+            r"experts\.folder would make the comparison unfair",
+        ),
+        (
+            {"a": {"init.images": "x.npz"}},
+            {"labels": "hard", "coresets": ""},
+            r"labels='hard', but a has soft labels",
+        ),
         (None, {"labels": "soft"}, r"leaves out hard, the labels of real images"),
         (
             None,

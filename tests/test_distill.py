@@ -153,3 +153,11 @@ def test_the_default_start_follows_the_key():
 def test_an_ipc_that_the_pool_cannot_serve(ipc):
     with pytest.raises(InputError, match=rf"^ipc={ipc} "):
         distill(quadratic(), toy_pool(), ipc=ipc, steps=1, key=KEY)
+
+
+def test_devices_share_segments_evenly():
+    method = trajectory_matching(
+        tanh_network(), toy_experts(), unroll_steps=4, segments=3
+    )
+    with pytest.raises(InputError, match="=3 must be a multiple of 2 devices"):
+        distill(method, toy_pool(), ipc=1, steps=1, key=KEY, mesh=make_mesh(2))

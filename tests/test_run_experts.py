@@ -122,6 +122,18 @@ def test_a_memory_for_two_snapshots_reads_the_same(stored):
     assert_same_bits(every_snapshot(small), every_snapshot(taught(stored)))
 
 
+def test_experts_that_others_own_are_read_and_nothing_is_written(stored, monkeypatch):
+    own = every_snapshot(taught(stored))
+    (stored / ".lock").unlink()
+    before = listing(stored)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert_same_bits(every_snapshot(taught(stored)), own)
+    assert listing(stored) == before
+    assert not (stored / ".lock").exists()
+    with pytest.raises(InputError, match=r"lr=0.1 \(now 0.2\)"):
+        taught(stored, lr=0.2)
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [

@@ -84,10 +84,20 @@ def test_curve_and_confusion_are_written(tmp_path):
         references={"random": (0.6, 0.05), "full": (0.9, 0.01)},
         selected_step=100,
     )
+    both = {100: (0.7, 0.02), 200: (0.75, 0.02)}
+    figures.curve(
+        tmp_path / "rounds.png",
+        [100, 200],
+        [0.8, 0.7],
+        [0.1, 0.1],
+        "auc",
+        finalists=both,
+        selected_step=200,
+    )
     figures.curve(tmp_path / "single.png", [0], [0.5], [0.1], "auc")
     matrix = np.array([[8, 2], [0, 0]])  # a class without a case
     figures.confusion(tmp_path / "confusion.png", matrix, ["normal", "pneumonia"])
-    for name in ("curve.png", "single.png", "confusion.png"):
+    for name in ("curve.png", "rounds.png", "single.png", "confusion.png"):
         with Image.open(tmp_path / name) as image:
             image.load()
             assert min(image.size) > 300

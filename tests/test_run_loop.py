@@ -1,6 +1,7 @@
 """The whole run as a user meets it: a finished folder, again, changed, and diverged."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 from tiny import COUNTS, arrays, call, finished, lines, listing, summary
 
+from jaxdistill.errors import Diverged
 from jaxdistill.jobs.distil import choosing
 from jaxdistill.run.checkpoint import Checkpoints
 from jaxdistill.run.limits import Limit, Watch
@@ -135,6 +137,23 @@ def test_a_loss_within_its_limit_now_and_then_is_let_go_on(tmp_path):
         watch = Watch(Limit(loss=1.0, steps=20), 0, kept)
         for step, loss in ((10, 2.0), (20, 1.0), (30, 2.0), (39, 3.0)):
             assert watch(step, {"loss": np.float32(loss)}) == {"loss": loss}
+
+
+def test_the_good_checkpoint_is_one_whose_loss_was_good(tmp_path):
+    """The loss of step 20 is of the state before it: what was saved then may be bad."""
+    with Checkpoints(tmp_path) as kept:
+        for step in (10, 20, 30):
+            kept.save(step, {"x": np.zeros(2)}, {})
+        watch = Watch(Limit(loss=1.0, steps=10), 0, kept)
+        for step, loss in ((10, 0.5), (20, 0.5)):
+            watch(step, {"loss": np.float32(loss)})
+        good = f"the last good checkpoint is {tmp_path / '10'}:"
+        with pytest.raises(Diverged, match=re.escape(good)):
+            watch(30, {"loss": np.float32("nan")})
+        late = Watch(Limit(), 5, kept)
+        with pytest.raises(Diverged) as told:
+            late(30, {"loss": np.float32("inf")})
+        assert "good" not in str(told.value)
 
 
 @pytest.mark.parametrize("key", ["log_every", "checkpoint_every", "eval.every"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.jobs.judging.synthetic import (
     load_synthetic,
     require_fits,
+    require_readable,
     save_synthetic,
 )
 
@@ -126,3 +128,22 @@ def test_the_judged_set_is_the_one_of_the_selected_step():
     told = summary(finished())
     step = told["selected_step"]
     assert told["synthetic"] == f"synthetic/step_{step:06d}.npz"
+
+
+def test_a_set_tells_of_its_mosaic(tmp_path):
+    path = tmp_path / "set.npz"
+    save_synthetic(path, toy_synthetic(), toy_pool(), mosaic=2)
+    saved = load_synthetic(path)
+    assert saved.mosaic == 2
+    require_fits(saved, path, toy_pool(), mosaic=2)
+    with pytest.raises(InputError, match=r"2 x 2 smaller ones, where mosaic=1: set"):
+        require_fits(saved, path, toy_pool(), mosaic=1)
+    older = saved._replace(mosaic=0)  # files of before do not tell
+    require_fits(older, path, toy_pool(), mosaic=1)
+
+
+def test_a_set_that_could_not_be_read_again_is_refused():
+    pixels = jax.ShapeDtypeStruct((10_000, 128, 128, 3), jnp.float32)
+    with pytest.raises(InputError, match=r"a set of 1,966,\d+,\d+ bytes; at most"):
+        require_readable(toy_synthetic()._replace(images=pixels), toy_pool().standard)
+    require_readable(toy_synthetic(), toy_pool().standard)

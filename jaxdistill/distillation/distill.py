@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, PyTree
 from jaxdistill.distillation.initial import initial
 from jaxdistill.engine.driver import Plan, iterate
 from jaxdistill.engine.fitting import require_set
-from jaxdistill.engine.mesh import initialise, make_mesh
+from jaxdistill.engine.mesh import initialise, make_mesh, require_multiple
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.ranges import Decay, OneOf, OuterRate, Weight
 from jaxdistill.settings import require
@@ -149,6 +149,15 @@ def distilling(
     return Learner(init, update, DistillState(*sharded))
 
 
+def require_shared(method: Method, mesh: Mesh, said: str = "the method's nets") -> None:
+    """`InputError` unless the devices share what a step is fed, and its population."""
+    if leaves := jax.tree.leaves(method.source.feed(0)):
+        require_multiple(said, len(leaves[0]), mesh)
+    if method.population:
+        inner = jax.eval_shape(method.init, jax.random.key(0))
+        require_multiple(said, jax.tree.leaves(inner)[0].shape[0], mesh)
+
+
 def distill(
     method: Method,
     pool: Pool,
@@ -166,8 +175,8 @@ def distill(
 
     The defaults start from noisy class means with hard labels and move images, and the
     learning rate where the method has one, by Adam, see `IMAGES` and `LR`. Raises
-    `InputError` for an `ipc` that the pool cannot serve, counts below 1, and a start of
-    other images or classes.
+    `InputError` for an `ipc` that the pool cannot serve, counts below 1, a start of
+    other images or classes, and networks that the devices do not share evenly.
     """
     for name, value in (("steps", steps), ("steps_per_call", steps_per_call)):
         if value < 1:
@@ -179,6 +188,7 @@ def distill(
     if start is not None:
         require_set(start, pool.image_shape, pool.classes, f"the pool {pool.name!r}")
     mesh = mesh or make_mesh(1)
+    require_shared(method, mesh)
     k_start, k_init, k_run = jax.random.split(key, 3)
     start = start or initial(pool, ipc, k_start)
     usual = map(moving, (IMAGES, LABELS, LR))

@@ -90,12 +90,15 @@ def curve(
     metric: str,
     *,
     references: Mapping[str, tuple[float, float]] | None = None,
+    finalists: Mapping[int, tuple[float, float]] | None = None,
     selected_step: int | None = None,
 ) -> None:
     """A PNG of a validation score against steps, mean and one standard deviation.
 
-    `references` are level lines with their own bands (random, herding, full); the step
-    that was selected gets a marker. Raises `InputError` as `synthetic_grid` does.
+    `references` are level lines with their own bands (random, herding, full),
+    `finalists` what a second round found, by step; the step that was selected gets a
+    marker, where the round that decided puts it. Raises `InputError` as
+    `synthetic_grid` does.
     """
     values, spread = np.asarray(mean, float), np.asarray(std, float)
     figure = blank(6.4, 3.9)
@@ -109,8 +112,16 @@ def curve(
         colour, dashes = LINES[i % len(LINES)]
         ax.axhspan(level - width, level + width, color=colour, alpha=0.10, lw=0)
         ax.axhline(level, color=colour, ls=dashes, lw=1.4, label=f"{name} {level:.3f}")
-    if selected_step is not None and selected_step in list(steps):
-        at = values[list(steps).index(selected_step)]
+    first = dict(zip(list(steps), values, strict=True))
+    finalists = finalists or {}
+    judged = {step: mean for step, (mean, _) in finalists.items()}
+    if judged:
+        style = {"color": BLUE, "fmt": "D", "ms": 4, "lw": 1.2, "capsize": 2}
+        spreads = [width for _, width in finalists.values()]
+        told = "second round, more networks"
+        ax.errorbar([*judged], [*judged.values()], spreads, label=told, **style)
+    if selected_step is not None and selected_step in first:
+        at = judged.get(selected_step, first[selected_step])
         told = f"selected: {at:.3f} at step {selected_step:,}"
         style = {"mfc": "white", "mec": BLUE, "mew": 1.8, "ms": 8, "ls": "none"}
         ax.plot([selected_step], [at], marker="o", label=told, **style)

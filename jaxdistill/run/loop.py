@@ -196,16 +196,20 @@ def _begin(
 def _watched(
     calls: Iterator, plan: Plan, progress: Progress, profiler: Profiler, pace: Pace
 ) -> Iterator[tuple[int, Any, Any]]:
-    """The calls, with the first, which compiles, announced and not counted."""
-    step = plan.start
+    """The calls; the first of each length compiles, and is not counted."""
+    step, lengths, item = plan.start, set[int](), None
     while step < plan.stop:
-        profiler.before(step, plan.count(step))
-        if step == plan.start:
-            with progress.compiling():
+        profiler.before(step, count := plan.count(step))
+        if count in lengths:
+            item = next(calls)
+        else:
+            jax.block_until_ready(item)
+            pace.rest(step)
+            told = contextlib.nullcontext() if lengths else progress.compiling()
+            with told:
                 item = jax.block_until_ready(next(calls))
             pace.go(item[0])
-        else:
-            item = next(calls)
+            lengths.add(count)
         step = item[0]
         profiler.after(step, item[1])
         yield item

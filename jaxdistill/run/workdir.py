@@ -88,6 +88,23 @@ class Workdir:
         self.close()
 
 
+def read_workdir(
+    path: Path,
+    config: Mapping[str, Any],
+    said: str,
+    usual: Mapping[str, Any] | None = None,
+) -> bool:
+    """Whether a folder that this user may not write to holds a finished run.
+
+    Raises `InputError` where that is of another config. Nothing is locked or written.
+    """
+    if os.access(path, os.W_OK) or not (before := record_at(path)):
+        return False
+    _compared(path, before, {"config": plain(config), "inputs": None}, (), said, usual)
+    told = read_record(path / "summary.json", "complete")
+    return told["complete"] is True
+
+
 def open_workdir(
     path: str | os.PathLike,
     config: Mapping[str, Any],
@@ -240,20 +257,33 @@ def _write_record(
     }
     notes: tuple[str, ...] = ()
     if before := record_at(path):
-        known = flatten(now["config"])
-        stood = {key: value for key, value in usual.items() if key in known}
-        changed = _differences({**stood, **flatten(before["config"])}, known)
-        _refuse_changed(path, changed, volatile, said)
-        if now["inputs"] and not require_inputs(path, before, now["inputs"], said):
-            notes = (
-                f"{path / RECORD} does not tell of its data: taken to be the same",
-            )
+        notes = _compared(path, before, asked, volatile, said, usual)
         made = before.get("versions")
         packages = _differences(made if isinstance(made, dict) else {}, now["versions"])
-        notes = (*notes, *changed.values(), *packages.values())
+        notes = (*notes, *packages.values())
         now["started"] = before.get("started", now["started"])
     for name in (RECORD, COPY):
         write_json(path / name, now)
+    return notes
+
+
+def _compared(
+    path: Path,
+    before: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    volatile: Collection[str],
+    said: str,
+    usual: Mapping[str, Any] | None,
+) -> tuple[str, ...]:
+    """What differs harmlessly from a folder's record; `InputError` for all else."""
+    known = flatten(asked["config"])
+    stood = {key: value for key, value in (usual or {}).items() if key in known}
+    changed = _differences({**stood, **flatten(before["config"])}, known)
+    _refuse_changed(path, changed, volatile, said)
+    notes = tuple(changed.values())
+    if asked["inputs"] and not require_inputs(path, before, asked["inputs"], said):
+        told = f"{path / RECORD} does not tell of its data: taken to be the same"
+        notes = (told, *notes)
     return notes
 
 

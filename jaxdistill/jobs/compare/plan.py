@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxdistill.distillation.coresets import KNOWN
+from jaxdistill.distillation.initial import STARTS
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.judging.evaluating import record_of
 from jaxdistill.jobs.settings.varying import changed, require_fair, require_row
 from jaxdistill.ranges import words_of
 
 # What all cells have in common, or that the comparison itself sets.
-SHARED = ("seed", "ipc", "data", "network", "eval", "devices", "init.count")
+SHARED = (
+    *("seed", "ipc", "data", "network", "eval", "devices", "init.count"),
+    "experts.folder",
+)
 FREE = ("eval.every",)
 SURE = 10.0  # a margin of logits from which labels count as one-hot
 
@@ -88,7 +92,9 @@ def learns_labels(config: Mapping[str, Any]) -> bool:
     moved = config["optimizer"]["labels"]["name"] != "none"
     init = config["init"]
     told = config["relabel"] or init["labels"] == "experts"
-    return moved or told or init["label_margin"] < SURE
+    # What another run's file holds is not known yet.
+    given = init["count"] or init["images"] not in STARTS
+    return bool(moved or told or given or init["label_margin"] < SURE)
 
 
 def _require_labels(

@@ -31,7 +31,7 @@ def beginning(config: Mapping[str, Any], pool: Pool, key: jax.Array) -> Syntheti
         return build_initial(config, pool, key)
     path = expanded(named)
     saved = load_synthetic(path)
-    require_fits(saved, path, pool)
+    require_fits(saved, path, pool, config["mosaic"])
     _require_count(config, path, pool, len(saved.synthetic.images))
     shape = rate_shape(config)
     if saved.synthetic.raw_lr.shape == shape:

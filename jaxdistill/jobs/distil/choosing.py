@@ -59,6 +59,16 @@ def choose(judge: Judge, home: Workdir, curve: Curve, say: Callable) -> Choice:
     return Choice(best, told, rounds)
 
 
+def scored(choice: Choice) -> Curve:
+    """What the second round found, where there was one."""
+    found = choice.rounds.get("finalists", {})
+    return {
+        int(step): (score["mean"], score["std"])
+        for step, score in found.items()
+        if _is_number(score)
+    }
+
+
 def validations(home: Workdir, metric: str) -> Curve:
     """What the first round found so far."""
     name = f"val_{metric}"

@@ -22,7 +22,11 @@ from jaxdistill.jobs.distil.expert_store import (
 from jaxdistill.jobs.distil.recovery import finished, recover, scalars
 from jaxdistill.jobs.judging.evaluating import conclude, draw_curve, record_of
 from jaxdistill.jobs.judging.judge import Judge, validation
-from jaxdistill.jobs.judging.synthetic import load_synthetic, save_synthetic
+from jaxdistill.jobs.judging.synthetic import (
+    load_synthetic,
+    require_readable,
+    save_synthetic,
+)
 from jaxdistill.jobs.settings import build
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.build_loop import build_loop
@@ -87,6 +91,7 @@ def first_set(parts: Parts) -> Synthetic:
     config = parts.config
     key = jax.random.fold_in(parts.loop.key, 1)
     start = beginning(config, parts.judge.pool, key)
+    require_readable(start, parts.judge.pool.standard)
     rules.require_method(config, parts.judge, start, parts.loop.mesh)
     return start
 
@@ -214,7 +219,8 @@ def _distil(
     def validate(now: Moment) -> None:
         step, state = now.step, now.state
         synthetic = finish(state.average if config["average"] else state.synthetic)
-        save_synthetic(choosing.set_file(home, step), synthetic, judge.pool)
+        file = choosing.set_file(home, step)
+        save_synthetic(file, synthetic, judge.pool, config["mosaic"])
         found = score(synthetic)
         now.writer.write_scalars(step, scalars(found))
         say(f"step {step}: validation {metric} {error_text(found[metric])}")
@@ -252,7 +258,8 @@ def _choose(parts: Parts, home: Workdir, way: Way, say) -> dict[str, Any]:
         last = load_synthetic(choosing.set_file(home, final)).synthetic
     summary = conclude(judge, best, last, home, say, names=way.rows)
     if figures.available():
-        drawn = draw_curve(home, curve, choice.step, metric, summary["validation"])
+        levels, judged = summary["validation"], choosing.scored(choice)
+        drawn = draw_curve(home, curve, judged, choice.step, metric, levels)
         summary["figures"].append(str(drawn.relative_to(home.path)))
     return summary | {
         "selected_step": choice.step,

@@ -4,7 +4,8 @@
     group_000/snapshots/     a checkpoint an epoch, an entry an expert
     group_000/checkpoints/   the last exact state, from which a killed run goes on
 
-A folder that holds all of them is read, not trained again.
+A folder that holds all of them is read, not trained again: so one may be shared that
+its users cannot write to.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from jaxdistill.run.files import write_json
 from jaxdistill.run.kept import note, set_aside
 from jaxdistill.run.loop import Event, Loop, train
 from jaxdistill.run.snapshots import read_part, rewind, saved_steps, seals_of
-from jaxdistill.run.workdir import open_workdir
+from jaxdistill.run.workdir import open_workdir, read_workdir
 from jaxdistill.types import Network, Params, Pool
 
 
@@ -63,9 +64,11 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
     # What records that lack these keys stand for.
     new: dict[str, Any] = {"balanced": False, "recipe.average": 0.0}
     new |= {"recipe.protocol": teaching.recipe.protocol}  # of evaluations alone
+    groups = [folder / _group(i, at_once) for i in range(0, count, at_once)]
+    lost = [one for one in groups if _missing(one, teaching.recipe.epochs)]
+    if not lost and read_workdir(folder, record, "experts.folder", new):
+        return _open(folder, teaching.network, settings)
     with open_workdir(folder, record, said="experts.folder", usual=new) as home:
-        groups = [folder / _group(i, at_once) for i in range(0, count, at_once)]
-        lost = [one for one in groups if _missing(one, teaching.recipe.epochs)]
         if not home.finished or lost:
             for start in range(0, count, at_once):
                 ids = range(start, min(start + at_once, count))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxdistill.distillation.distill import require_shared
 from jaxdistill.distillation.experts import Experts
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.jobs.judging.judge import Judge
@@ -45,12 +46,9 @@ def require_method(
     given = Given(network, judge.pool, build_policy(config, judge.pool), experts)
     method = build_method(config, given)
     source = method.source
+    named = "segments" if "segments" in own else "nets"
+    require_shared(method, mesh, f"{config['method']}.{named}")
     fed = source.feed(0)
-    if "segments" not in own and (leaves := jax.tree.leaves(fed)):
-        require_multiple(f"{config['method']}.nets", len(leaves[0]), mesh)
     batch = jax.eval_shape(source.draw, source.resident(judge.pool), fed, key)
     inner = jax.eval_shape(method.init, key)
-    if method.population:
-        size = jax.tree.leaves(inner)[0].shape[0]
-        require_multiple(f"{config['method']}.nets", size, mesh)
     jax.eval_shape(method.loss, start, inner, batch, key)

@@ -38,7 +38,7 @@ def run(
     """
     began = time.perf_counter()
     saved = load_synthetic(file)
-    require_fits(saved, file, judge.pool)
+    require_fits(saved, file, judge.pool, judge.config["mosaic"])
     named = {"synthetic": str(expanded(file).absolute())}
     record = record_of(judge.config) | named
     inputs = {**(inputs or prints(judge.pool)), "synthetic_file": of_file(file)}
@@ -114,11 +114,12 @@ def draw_set(home: Workdir, pool: Pool, best: Synthetic) -> list[Path]:
 def draw_curve(
     home: Workdir,
     curve: Mapping[int, tuple[float, float]],
+    finalists: Mapping[int, tuple[float, float]],
     selected: int,
     metric: str,
     levels: Mapping[str, Any],
 ) -> Path:
-    """Validation against steps, with the levels of what a set must beat."""
+    """Validation against steps, in both rounds, with what a set must beat."""
     steps = sorted(curve)
     path = home.figures / "progress.png"
     figures.curve(
@@ -132,6 +133,7 @@ def draw_curve(
             for name in BASELINES
             if name in levels and levels[name][metric]["mean"] is not None
         },
+        finalists=finalists,
         selected_step=selected,
     )
     return path

@@ -11,6 +11,7 @@ import numpy as np
 from jaxdistill.data.standard import to_unit
 from jaxdistill.errors import InputError
 from jaxdistill.foreign import Field, read_npz
+from jaxdistill.foreign.arrays import MOST
 from jaxdistill.run.files import save_npz
 from jaxdistill.types import Pool, Standard, Synthetic, Whitening
 
@@ -23,6 +24,7 @@ FIELDS = {
     "mean": Field("c"),
     "std": Field("c"),
     "class_names": Field("k", "U"),
+    "mosaic": Field("", "iu", needed=False),
     "zca_centre": Field("d", needed=False),
     "zca_forward": Field("d d", needed=False),
     "zca_inverse": Field("d d", needed=False),
@@ -35,9 +37,12 @@ class SavedSet(NamedTuple):
     synthetic: Synthetic
     standard: Standard
     class_names: tuple[str, ...]
+    mosaic: int = 0  # k: an image holds k x k; 0: the file does not tell
 
 
-def save_synthetic(path: Path, synthetic: Synthetic, pool: Pool) -> None:
+def save_synthetic(
+    path: Path, synthetic: Synthetic, pool: Pool, mosaic: int = 1
+) -> None:
     """Write one npz: inputs, logits, learning rate, standardisation, bytes to view.
 
     `images` are standardised inputs (float32); `pixels` the same as uint8, clipped.
@@ -53,6 +58,7 @@ def save_synthetic(path: Path, synthetic: Synthetic, pool: Pool) -> None:
         "mean": pool.standard.mean,
         "std": pool.standard.std,
         "class_names": np.asarray(pool.class_names),
+        "mosaic": mosaic,
     }
     if pool.standard.whitening is not None:
         whitening = pool.standard.whitening._asdict()
@@ -69,7 +75,7 @@ def load_synthetic(path: Path) -> SavedSet:
     single = {
         name: jnp.asarray(values, jnp.float32)
         for name, values in arrays.items()
-        if name != "class_names"
+        if name not in ("class_names", "mosaic")
     }
     parts: list[Any] = [single.get(f"zca_{name}") for name in Whitening._fields]
     pixels = math.prod(arrays["images"].shape[1:])
@@ -84,7 +90,19 @@ def load_synthetic(path: Path) -> SavedSet:
             single["mean"], single["std"], Whitening(*parts) if all(whitened) else None
         ),
         tuple(str(name) for name in arrays["class_names"]),
+        int(arrays.get("mosaic", 0)),
     )
+
+
+def require_readable(synthetic: Synthetic, standard: Standard) -> None:
+    """`InputError` for a set so large that `load_synthetic` would refuse it."""
+    # Images and labels are as long again as what is read of them.
+    held = jax.tree.leaves((synthetic, standard))
+    if (size := sum(4 * leaf.size for leaf in held)) > MOST:
+        raise InputError(
+            f"a set of {size:,} bytes; at most {MOST:,} are read of a set's file: "
+            "lower ipc or data.size, or set data.zca=false"
+        )
 
 
 def _require_rates(path: Path, rates: np.ndarray, images: int) -> None:
@@ -98,8 +116,18 @@ def _require_rates(path: Path, rates: np.ndarray, images: int) -> None:
         )
 
 
-def require_fits(saved: SavedSet, path: Path, pool: Pool) -> None:
-    """`InputError` unless the set has the pool's image shape and classes."""
+def require_fits(
+    saved: SavedSet, path: Path, pool: Pool, mosaic: int | None = None
+) -> None:
+    """`InputError` unless the set has the pool's image shape and classes.
+
+    So it does where it is a mosaic and `mosaic` is another number, unless that is None.
+    """
+    if mosaic and saved.mosaic and saved.mosaic != mosaic:
+        raise InputError(
+            f"{path} holds images of {saved.mosaic} x {saved.mosaic} smaller ones, "
+            f"where mosaic={mosaic}: set mosaic={saved.mosaic}"
+        )
     shape = saved.synthetic.images.shape[1:]
     if shape != pool.image_shape or saved.class_names != pool.class_names:
         raise InputError(

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdistill.distillation.mosaic import decode
 from jaxdistill.engine.schedule import Schedule
 from jaxdistill.engine.training import Recipe, of_synthetic
 from jaxdistill.errors import Diverged, InputError
@@ -109,6 +110,7 @@ class Bench:
         rate = saved.synthetic.lr
         how = Schedule() if np.ndim(rate) else Recipe()
         run = evaluator(build.build_judge(self.config, pool), how)
-        examples = of_synthetic(saved.synthetic, split.standard)
+        whole = decode(saved.synthetic, max(saved.mosaic, 1))
+        examples = of_synthetic(whole, split.standard)
         keys = jax.random.split(jax.random.key(cell.draw), 1)
         return run(examples, split, rate, keys)[0]
