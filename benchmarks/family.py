@@ -38,7 +38,7 @@ def main() -> None:
 
 def rows(made: dict, names: list[str], tiny: bool):
     """The rows, one after another; experts and data are made once."""
-    taught: dict[bool, object] = {}
+    taught: dict[tuple, object] = {}
     pool = None
     for name in names:
         mode = made["get_config"](f"{name}_short").to_dict()
@@ -47,11 +47,12 @@ def rows(made: dict, names: list[str], tiny: bool):
         network = build.build_network(config, pool)
         policy = build.build_policy(config, pool)
         flat = config["experts"]["rho"] > 0
-        if flat not in taught:
+        kind = flat, config["experts"]["batch"]
+        if kind not in taught:
             recipe = build.expert_recipe(config, policy)
             if flat:
                 recipe = recipe._replace(orthogonal=0.4)
-            taught[flat] = train_experts(
+            taught[kind] = train_experts(
                 network,
                 pool,
                 count=2,
@@ -59,7 +60,7 @@ def rows(made: dict, names: list[str], tiny: bool):
                 key=jax.random.key(1),
                 recipe=recipe,
             )
-        given = build.Given(network, pool, policy, taught[flat])
+        given = build.Given(network, pool, policy, taught[kind])
         if tiny:
             config["trajectory"] |= {"start_max": 1, "expert_epochs": 1}
         yield {"name": name} | measured(config, given, 4 if tiny else STEPS)

@@ -1,13 +1,15 @@
-"""Augmentation of slices with masks against MONAI, or SciPy where it is not installed.
+"""Augmentation of slices with masks against SciPy, and MONAI where it is installed.
 
 Both sides give a batch its augmented images and masks: the same operations with the
 same probabilities and strengths, mirror to gamma, as `Paired` lists them. The peer
-works slice by slice, as its transforms do in a data loader without workers, on as many
-threads as the machine has cores. Random numbers differ, so there is no agreement to
-check beyond shapes; the tests compare each operation. `processor` is the time of all
-cores together, which a busy machine does not change.
+works slice by slice, as its transforms do in a data loader without workers: SciPy on
+one core, MONAI on as many threads as there are. Random numbers differ, so there is no
+agreement to check beyond shapes; the tests compare each operation. `processor` is the
+time of all cores together, which a busy machine does not change.
 """
 
+import contextlib
+import itertools
 import os
 
 import jax
@@ -143,24 +145,25 @@ def scipy_side(policy: Paired, side: int, rng=None):
     return transform
 
 
-def peer():
-    """MONAI where it is installed."""
-    try:
+def peers():
+    """The sides that can be had."""
+    found = {"scipy": scipy_side}
+    with contextlib.suppress(ImportError):
         import monai
-    except ImportError:
-        return "scipy", scipy_side
-    return f"monai {monai.__version__}", monai_side
+
+        found[f"monai {monai.__version__}"] = monai_side
+    return found.items()
 
 
 def rows(smoke: bool):
-    """A row of each policy."""
+    """A row of each policy and peer."""
     n, side, repeats = (2, 32, 2) if smoke else (32, 256, 7)
     images, masks = batch(n, side)
     planes = images.transpose(0, 3, 1, 2), masks[:, None].astype(np.float32)
     key = jax.random.key(0)
-    name, make = peer()
     augment = jax.jit(augment_pairs, static_argnames="policy")
-    for policy_name, policy in POLICIES.items():
+    cases = itertools.product(peers(), POLICIES.items())
+    for (name, make), (policy_name, policy) in cases:
         transform = make(policy, side)
 
         def ours(policy=policy):

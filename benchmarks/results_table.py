@@ -192,6 +192,7 @@ def measured(record: dict) -> str:
     columns = list(dict.fromkeys(key for row in record["rows"] for key in row))
     cells = [[_shown(key, row.get(key)) for key in columns] for row in record["rows"]]
     heads = [key.replace("_", " ").replace("bytes", "MB") for key in columns]
+    heads = [head.replace("MB ratio", "memory ratio") for head in heads]
     versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
     lines = [
         f"`{record['command']}`: {record['device']}; {versions}.",
@@ -204,7 +205,7 @@ def measured(record: dict) -> str:
 def _shown(key: str, value) -> str:
     if value is None:
         return ""
-    if "bytes" in key:
+    if "bytes" in key and "ratio" not in key:
         return f"{value / 1e6:.1f}"
     if "error" in key:
         return f"{value:.0e}"

@@ -12,7 +12,8 @@ from jaxdistill.jobs.settings.changes import changes, smoke, variants
 SOFT = {"name": "adam", "lr": 0.01, "momentum": 0.9, "clip": 0.0}  # labels learn too
 
 # Steps, batches and inner loops are reduced from the published ones, by ten and more,
-# to a few minutes a method; all images move by Adam. Not what a paper would report.
+# to two to ten minutes a method, an hour for IDC; all images move by Adam. Not what a
+# paper would report.
 METHODS = {
     "dc": {
         "method": "gradient",

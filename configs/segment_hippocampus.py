@@ -43,6 +43,7 @@ STUDENTS |= {
     "channel_wise": {"losses.channel_wise.weight": 1.0},
     "emkd": {
         "losses.logits.weight": 0.1,
+        "losses.logits.temperature": 4.0,
         "losses.importance.weight": 0.9,
         "losses.region.weight": 0.9,
     },
