@@ -24,6 +24,7 @@ from jaxdistill.evaluation.evaluate import predict
 from jaxdistill.evaluation.ranking import augmentation_robust_score, label_robust_score
 from jaxdistill.jobs.compare import cells as comparing_cells
 from jaxdistill.jobs.compare import job as comparing
+from jaxdistill.jobs.compare import table as tables
 from jaxdistill.jobs.compare.job import alike
 from jaxdistill.jobs.compare.plan import plan
 from jaxdistill.jobs.compare.scores import Entry, way
@@ -426,6 +427,11 @@ def test_random_soft_has_the_images_of_random_and_the_labels_of_an_expert(tmp_pa
             {"labels": "hard", "coresets": ""},
             r"labels='hard', but a has soft labels",
         ),
+        (
+            {"a": {"compare.ipc": (1,)}},
+            {},
+            r"compare\.ipc would make the comparison unfair",
+        ),
         (None, {"labels": "soft"}, r"leaves out hard, the labels of real images"),
         (
             None,
@@ -494,3 +500,9 @@ def test_seeds_of_a_row_are_scored_alike(tmp_path):
     made = alike([entry, entry._replace(soft=True), entry])
     assert [one.soft for one in made] == [True, True, True]
     assert not any(one.soft for one in alike([entry, entry]))
+
+
+def test_an_accuracy_that_is_no_number_has_no_rank():
+    assert tables._ranking(lambda *a: sum(a), [0.5, float("nan"), 0.9]) is None
+    assert tables._ranking(lambda *a: sum(a), [0.5, None]) is None
+    assert tables._ranking(lambda *a: sum(a), [0.5, 0.25]) == 0.75

@@ -14,11 +14,13 @@ from helpers import (
 )
 
 from jaxdistill.distillation.distill import distill, distilling, outer_optimiser
+from jaxdistill.distillation.distillers.distribution import distribution_matching
 from jaxdistill.distillation.distillers.trajectory import trajectory_matching
 from jaxdistill.distillation.initial import initial
 from jaxdistill.engine.driver import Plan, iterate
 from jaxdistill.engine.mesh import initialise, make_mesh
 from jaxdistill.errors import InputError
+from jaxdistill.networks import convnet
 from jaxdistill.types import Matched, Method, Source
 
 KEY = jax.random.key(6)
@@ -161,3 +163,23 @@ def test_devices_share_segments_evenly():
     )
     with pytest.raises(InputError, match="=3 must be a multiple of 2 devices"):
         distill(method, toy_pool(), ipc=1, steps=1, key=KEY, mesh=make_mesh(2))
+
+
+def test_a_start_tells_its_own_number_and_a_method_its_pool():
+    method, start = quadratic(), initial(toy_pool(), 1, KEY)
+    made = distill(method, toy_pool(), start=start, steps=1, key=KEY)
+    assert len(made.images) == 3
+    with pytest.raises(InputError, match="start holds 3 images where ipc=2 of 3"):
+        distill(method, toy_pool(), ipc=2, start=start, steps=1, key=KEY)
+    with pytest.raises(InputError, match="ipc is missing"):
+        distill(method, toy_pool(), steps=1, key=KEY)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_counts_are_whole_and_the_network_is_of_the_pool():
+    with pytest.raises(InputError, match=r"steps=1\.5 distils nothing"):
+        distill(quadratic(), toy_pool(), ipc=1, steps=1.5, key=KEY)
+    other = convnet((16, 16, 1), 3, width=4, depth=2)
+    method = distribution_matching(other, classes=3, batch_real=4)
+    with pytest.raises(InputError, match="does not fit the pool 'toy' of images"):
+        distill(method, toy_pool(), ipc=1, steps=1, key=KEY)

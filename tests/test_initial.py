@@ -163,3 +163,8 @@ def test_of_more_images_than_classes_each_has_one_and_they_stand_class_by_class(
     """As the methods read them that look at a class at a time."""
     labels = few_images(toy_pool(), 2 * CLASSES, KEY).logits.argmax(axis=1)
     assert labels.tolist() == sorted([*range(CLASSES)] * 2)
+
+
+def test_real_mosaics_ask_for_more_images_than_ipc():
+    with pytest.raises(InputError, match=r"ipc=5 and mosaic=4 ask for 80 real images"):
+        initial(toy_pool(), 5, jax.random.key(0), images="real", mosaic=4)

@@ -12,6 +12,7 @@ from jaxdistill.jobs.labels import job
 from jaxdistill.jobs.labels.plan import Cell, plan
 from jaxdistill.jobs.labels.table import best, rows_of
 from jaxdistill.jobs.settings.resolve import resolve
+from jaxdistill.run.files import read_json
 from jaxdistill.run.weights_file import read_weights
 
 SIAMESE = {
@@ -176,6 +177,11 @@ def test_the_table_says_who_is_ahead():
         byol=(0.7, 0.8), mae=(0.6, 0.7)
     )  # draw by draw, however much draws differ
     assert told(distilled=(0.7, 0.8), mae=(0.6, 0.6)).endswith("standard error 0.050.")
+    # Where a draw failed, rows are compared by the others.
+    assert told(byol=(0.9, 0.9, 0.5), mae=(0.88, 0.88)) == (
+        "At 5 a class byol is ahead of mae by 0.020 in AUC, standard error 0.000 "
+        "(2 draws in common)."
+    )
 
 
 def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
@@ -196,3 +202,7 @@ def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
     assert two["auc"]["n"] == 2
     assert jnp.isfinite(two["auc"]["mean"])
     assert "holds 8 images, and 12 are 3 of each class" in three["reason"]
+    assert read_json(tmp_path / "run" / "summary.json")["complete"] is False
+    blurred = {"labels": {**named, "rows": "scratch,distilled"}, "eval": {"blur": 0.5}}
+    with pytest.raises(InputError, match=r"eval\.blur=0\.5 blurs the films"):
+        job.compare(config(**blurred), tmp_path / "other", say=lambda text: None)

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.resample import bilinear, centred
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, require_name
 from jaxdistill.types import Images, PRNGKey
 
 Policy = tuple[str, ...]
@@ -109,6 +109,7 @@ def _apply(images: Images, key: PRNGKey, draws: AllDraws, policy: Policy) -> Ima
 
 def _compose(names: list[str], images: Images, draws: AllDraws) -> Images:
     for place, name in enumerate(names):
+        require_name("policy", name, OPERATIONS)
         images = OPERATIONS[name](images, draws[:, place])
     return images
 

@@ -14,6 +14,7 @@ from jaxdistill.engine.driver import Plan, iterate
 from jaxdistill.engine.fitting import require_set
 from jaxdistill.engine.mesh import initialise, make_mesh, require_multiple
 from jaxdistill.errors import InputError, require_name
+from jaxdistill.foreign import short
 from jaxdistill.ranges import Decay, OneOf, OuterRate, Weight
 from jaxdistill.settings import require
 from jaxdistill.types import Learner, Method, Pool, PRNGKey, Synthetic
@@ -158,11 +159,30 @@ def require_shared(method: Method, mesh: Mesh, said: str = "the method's nets") 
         require_multiple(said, jax.tree.leaves(inner)[0].shape[0], mesh)
 
 
+def _require_made_for(
+    method: Method, start: Synthetic, resident: PyTree, pool: Pool
+) -> None:
+    """`InputError` unless a step of the method can be taken on the pool's images."""
+    key = jax.random.key(0)
+    try:
+        inner = jax.eval_shape(method.init, key)
+        batch = jax.eval_shape(method.source.draw, resident, method.source.feed(0), key)
+        jax.eval_shape(method.loss, start, inner, batch, key)
+    except InputError:
+        raise
+    except Exception as error:  # Flax and JAX have many kinds for shapes that differ
+        raise InputError(
+            f"the method does not fit the pool {pool.name!r} of images "
+            f"{pool.image_shape} and {pool.classes} classes ({short(error)}): build it "
+            "with a network and classes of this pool"
+        ) from error
+
+
 def distill(
     method: Method,
     pool: Pool,
     *,
-    ipc: int,
+    ipc: int | None = None,
     steps: int,
     key: PRNGKey,
     start: Synthetic | None = None,
@@ -173,29 +193,42 @@ def distill(
 ) -> Synthetic:
     """A synthetic set of `ipc` images per class after `steps` outer steps of `method`.
 
-    The defaults start from noisy class means with hard labels and move images, and the
-    learning rate where the method has one, by Adam, see `IMAGES` and `LR`. Raises
-    `InputError` for an `ipc` that the pool cannot serve, counts below 1, a start of
-    other images or classes, and networks that the devices do not share evenly.
+    With a `start` it has as many as that one. The defaults start from noisy class means
+    with hard labels and move images, and the learning rate where the method has one, by
+    Adam, see `IMAGES` and `LR`. Raises `InputError` for an `ipc` that the pool cannot
+    serve, counts below 1, a start of other images, classes or numbers, a method made
+    for other images or classes, and networks that the devices do not share evenly.
     """
     for name, value in (("steps", steps), ("steps_per_call", steps_per_call)):
-        if value < 1:
-            raise InputError(f"{name}={value} distils nothing: set it to 1 or more")
+        if not isinstance(value, int) or value < 1:
+            raise InputError(
+                f"{name}={value} distils nothing: set it to a whole number of 1 or more"
+            )
     if not 0 <= average_decay < 1:
         raise InputError(
             f"average_decay={average_decay} must be at least 0 and below 1: 0 is none"
         )
     if start is not None:
         require_set(start, pool.image_shape, pool.classes, f"the pool {pool.name!r}")
+        if ipc is not None and len(start.images) != ipc * pool.classes:
+            raise InputError(
+                f"start holds {len(start.images)} images where ipc={ipc} of "
+                f"{pool.classes} classes asks for {ipc * pool.classes}: leave ipc out"
+            )
+    elif ipc is None:
+        raise InputError("ipc is missing: tell how many images a class, or a start")
     mesh = mesh or make_mesh(1)
     require_shared(method, mesh)
     k_start, k_init, k_run = jax.random.split(key, 3)
-    start = start or initial(pool, ipc, k_start)
+    if start is None:
+        assert ipc is not None  # refused above
+        start = initial(pool, ipc, k_start)
     usual = map(moving, (IMAGES, LABELS, LR))
     optimiser = optimiser or outer_optimiser(*usual)
     learner = distilling(method, start, optimiser, average_decay=average_decay)
-    state = initialise(learner, k_init, mesh)
     resident = method.source.resident(pool)
+    _require_made_for(method, start, resident, pool)
+    state = initialise(learner, k_init, mesh)
     run = iterate(
         learner,
         state,

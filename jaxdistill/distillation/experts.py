@@ -119,7 +119,9 @@ def train_experts(
 ) -> Experts:
     """Train `count` experts and keep every epoch in memory.
 
-    Raises `InputError` for a network of other images or classes than the pool's.
+    Their number of epochs and their one rate are given here: the recipe's own `epochs`,
+    `drop_at` and `protocol`, of evaluations, play no part. Raises `InputError` for a
+    network of other images or classes than the pool's.
     """
     mesh = mesh or make_mesh(1)
     require_multiple("experts.count", count, mesh)

@@ -87,7 +87,14 @@ def initial(
     of range.
     """
     cells = ipc * mosaic**2
-    check_ipc(class_table(pool.train.labels, pool.classes), ipc)
+    table = class_table(pool.train.labels, pool.classes)
+    check_ipc(table, ipc)
+    least = int(np.min(table.counts))
+    if images == "real" and cells > least:
+        raise InputError(
+            f"ipc={ipc} and mosaic={mosaic} ask for {cells} real images of every "
+            f"class, one of which holds {least}: lower one of them, or set init.images"
+        )
     labels = np.repeat(np.arange(pool.classes), cells)
     full = STARTS[images](pool, labels, key, noise)
     return Synthetic(

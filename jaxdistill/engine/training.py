@@ -202,7 +202,8 @@ def train_network(
     """A fresh network after all epochs, and the mean loss of each; pure."""
     k_init, k_train = jax.random.split(key)
     more = PROTOCOLS[recipe.protocol]
-    drop = int(recipe.epochs * recipe.drop_at) + more
+    # A product such as 0.29 * 100 falls short of its whole number by rounding.
+    drop = int(recipe.epochs * recipe.drop_at + 1e-9) + more
 
     def epoch(state, number):
         rate = jnp.where(number > drop, 0.1 * lr, lr)

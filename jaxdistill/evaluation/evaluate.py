@@ -57,8 +57,10 @@ def evaluate(
     `InputError` for sets, splits and networks of other images or classes, and for a
     rate that is not one number above 0, or one for every step.
     """
-    if seeds < 1:
-        raise InputError(f"seeds={seeds} trains no network: set it to 1 or more")
+    if not isinstance(seeds, int) or seeds < 1:
+        raise InputError(
+            f"seeds={seeds} trains no network: set it to a whole number of 1 or more"
+        )
     require_split(test, "test")
     shape = test.images.shape[1:]
     if isinstance(train_set, Synthetic):
@@ -134,8 +136,7 @@ def evaluator(
     Compiled once for each shape of the examples and the split, and remembered. With a
     `Schedule`, `lr` holds the rates of its steps.
     """
-    if isinstance(recipe, Recipe):
-        require(recipe, "eval")
+    require(recipe, "eval" if isinstance(recipe, Recipe) else "soft_label")
 
     @jax.jit
     def run(examples: Examples, split: Splits, lr: Array, keys: PRNGKeys):

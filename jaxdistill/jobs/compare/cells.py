@@ -35,7 +35,7 @@ from jaxdistill.run.files import plain, read_record, write_json
 from jaxdistill.run.kept import note, set_aside, usable
 from jaxdistill.run.places import place
 from jaxdistill.run.troubles import explain_os_errors
-from jaxdistill.run.workdir import RECORD, flatten, record_at
+from jaxdistill.run.workdir import RECORD, flatten, record_at, require_inputs
 from jaxdistill.types import Learner, Method
 
 FAILED = "failed.json"
@@ -66,6 +66,8 @@ def check(cell: Cell, folder: Path, like: Parts) -> Checked:
         _require_same(folder, record["config"], plain(cell.config))
     try:
         parts = prepare(cell.config, folder, None, like)
+        if same and record is not None:
+            require_inputs(folder, record, parts.inputs, "the cell ")
         if same and finished(folder) is not None:
             return Checked(cell, folder, parts)
         return Checked(cell, folder, parts, ready(parts))
@@ -119,10 +121,13 @@ def common_experts(base: Parts, folder: Path) -> Callable[[Parts, Path], Experts
     def common(parts: Parts, own: Path) -> Experts:
         del own
         config, named = parts.config, base.config["experts"]["folder"]
-        if named and _described(parts) == _described(base):
+        told = _described(parts)
+        if (network := parts.judge.network.name) != base.judge.network.name:
+            told |= {"network": network}  # a fixed start is part of it
+        if named and told == _described(base):
             home = place(named, "experts.folder")
         else:
-            text = json.dumps(_described(parts), sort_keys=True)
+            text = json.dumps(told, sort_keys=True)
             home = folder / hashlib.sha256(text.encode()).hexdigest()[:8]
         settings = {**config["experts"], "folder": ""}
         mine = {**config, "seed": base.config["seed"], "experts": settings}

@@ -18,7 +18,7 @@ from jaxdistill.ranges import words_of
 # What all cells have in common, or that the comparison itself sets.
 SHARED = (
     *("seed", "ipc", "data", "network", "eval", "devices", "init.count"),
-    "experts.folder",
+    *("experts.folder", "compare", "study"),
 )
 FREE = ("eval.every",)
 SURE = 10.0  # a margin of logits from which labels count as one-hot
@@ -51,6 +51,11 @@ class Plan(NamedTuple):
 def plan(config: Mapping[str, Any]) -> Plan:
     """The comparison that `config.compare` asks for; `InputError` for a wrong key."""
     settings = config["compare"]
+    if count := config["init"]["count"]:
+        raise InputError(
+            f"init.count={count} makes sets of another size than compare.ipc says: set "
+            "it to 0"
+        )
     ipcs, seeds = (tuple(dict.fromkeys(settings[key])) for key in ("ipc", "seeds"))
     named = ("coresets", "labels", "augmentation")
     coresets, labels, augmentation = (words_of(settings[key]) for key in named)

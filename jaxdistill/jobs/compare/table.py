@@ -7,6 +7,7 @@ networks for a distilled set, draws for random images.
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -200,7 +201,8 @@ def _means(*values: Any) -> list[float | None]:
 
 
 def _ranking(rule: Any, accuracies: list[float | None]) -> float | None:
-    return None if None in accuracies else float(rule(*accuracies))
+    told = [one for one in accuracies if one is not None and math.isfinite(one)]
+    return float(rule(*told)) if len(told) == len(accuracies) else None
 
 
 def _decimal(value: float | None) -> str:

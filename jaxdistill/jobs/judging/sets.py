@@ -1,7 +1,8 @@
 """The training sets that stand side by side: distilled, coresets, the whole split.
 
-What coresets know of the images comes from networks trained on the whole split by
-`eval.full_epochs`, as those of the row "full":
+What coresets know of the images comes from networks trained on the whole split for
+`eval.full_epochs`, as those of the row "full" at the first of `eval.real_lrs`; the
+records are taken at one constant rate:
 
     features, probabilities   of one network at its end (herding, k_center, k_means,
                               random_soft)

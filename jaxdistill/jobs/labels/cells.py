@@ -54,8 +54,8 @@ class Bench:
                 found = self._scored(cell)
             except (InputError, Diverged) as error:
                 self.room.say(f"cell {cell.name} failed: {error}")
-                found = {FAILED: str(error)}
-                if not isinstance(error, Diverged):
+                found = {FAILED: str(error), "final": isinstance(error, Diverged)}
+                if not found["final"]:
                     return found  # the next call tries again
             write_json(file, found)
             record = read_record(file)
@@ -65,7 +65,7 @@ class Bench:
         """Every pretrained backbone is whole, also where all cells were done before."""
         for row in rows:
             if row in PRETEXTS:
-                with contextlib.suppress(Diverged):  # its cells tell
+                with contextlib.suppress(InputError, Diverged):  # its cells tell
                     self.start(row)
 
     def start(self, row: str) -> Path | None:
@@ -84,7 +84,7 @@ class Bench:
         pool = self.room.pool
         parts = {"val": pool.val, "test": pool.test}
         if cell.row == DISTILLED:
-            said = {name: self._of_set(cell, part) for name, part in parts.items()}
+            said = self._of_set(cell)
         else:
             network = build_backbones(self.config, pool).network
             params = self.model(cell)
@@ -95,7 +95,7 @@ class Bench:
         found = scored(said, pool)
         return {name: found[name] for name in parts}
 
-    def _of_set(self, cell: Cell, split: Any) -> np.ndarray:
+    def _of_set(self, cell: Cell) -> dict[str, np.ndarray]:
         """What a fresh network says that was trained on a distilled set."""
         pool = self.room.pool
         file = file_of(self.config, cell)
@@ -111,6 +111,8 @@ class Bench:
         how = Schedule() if np.ndim(rate) else Recipe()
         run = evaluator(build.build_judge(self.config, pool), how)
         whole = decode(saved.synthetic, max(saved.mosaic, 1))
-        examples = of_synthetic(whole, split.standard)
-        keys = jax.random.split(jax.random.key(cell.draw), 1)
-        return run(examples, split, rate, keys)[0]
+        examples = of_synthetic(whole, pool.train.standard)
+        key = jax.random.key(self.config["labels"]["seed"])
+        keys = jax.random.fold_in(key, cell.draw)[None]
+        said = run(examples, (pool.val, pool.test), rate, keys)[0]
+        return {"val": said[: pool.val.size], "test": said[pool.val.size :]}

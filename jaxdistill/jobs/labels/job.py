@@ -36,12 +36,13 @@ from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
 from jaxdistill.run.files import write_atomic, write_json
-from jaxdistill.run.kept import usable
+from jaxdistill.run.kept import set_aside, usable
 from jaxdistill.run.places import place
 from jaxdistill.run.report import costs
 from jaxdistill.run.rows import Row, as_csv
 from jaxdistill.run.weights_file import read_weights, write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
+from jaxdistill.selfsupervised.recipes import PRETEXTS
 
 LATER = ("rows", "per_class", "draws")  # of labels
 Config = Mapping[str, Any]
@@ -54,7 +55,7 @@ def compare(config: Config, workdir: Path, say: Callable = print) -> list[Row]:
 
 
 def finetune(config: Config, workdir: Path, say: Callable = print) -> list[Row]:
-    """Tune the backbone of `config.start`; its last number's first draw is kept.
+    """Tune the backbone of `config.start`; the largest number's first draw is kept.
 
     Raises `InputError` where no weights are named.
     """
@@ -71,7 +72,7 @@ def pretrain(config: Config, workdir: Path, say: Callable = print) -> Path:
     """Train a backbone without labels by `config.pretext`; returns its file."""
     began = time.perf_counter()
     config, workdir = resolve(config), place(workdir)
-    with _opened(config, workdir, say) as (home, room):
+    with _opened(config, workdir, say, (config["pretext"],)) as (home, room):
         taught = pretrained(room, config, config["pretext"])
         file, further = workdir / "backbone.safetensors", room.further
         trunk = {"trunk": jax.device_get(taught.student["trunk"])}
@@ -90,7 +91,8 @@ def pretrain(config: Config, workdir: Path, say: Callable = print) -> Path:
 def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> list[Row]:
     began = time.perf_counter()
     workdir = place(workdir)
-    with _opened(config, workdir, say, judged=True) as (home, room):
+    named = tuple(row for row in wanted.rows if row in PRETEXTS)
+    with _opened(config, workdir, say, named, judged=True) as (home, room):
         bench = Bench(room, config)
         cells = {cell: bench.score(cell) for cell in wanted.cells}
         bench.keep(wanted.rows)
@@ -103,7 +105,8 @@ def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> lis
         if wanted.rows == (TUNED,):
             _keep_tuned(room, config, bench, wanted)
         summary = _summary(room, rows) | costs(home, time.perf_counter() - began)
-        write_json(home.summary, summary | {"complete": True})
+        settled = all(one.get("final", True) for one in cells.values())
+        write_json(home.summary, summary | {"complete": settled})
     return rows
 
 
@@ -114,7 +117,12 @@ def _keep_tuned(room: Room, config: Config, bench: Bench, wanted: Plan) -> None:
     cell = next(c for c in wanted.cells if c.per_class == most)
     told = f"{cell.name}_{digest_of(config, cell)}"
     kept = usable(file, lambda path: read_weights(path)[1])
-    if (kept or {}).get("cell") != told and FAILED not in bench.score(cell):
+    if (kept or {}).get("cell") == told:
+        return
+    if FAILED in bench.score(cell):
+        if kept is not None:
+            room.say(f"note: {file} is of other labels, and kept as {set_aside(file)}")
+    else:
         params = {"student": jax.device_get(bench.model(cell))}
         facts = facts_of(config, room.pool) | {"cell": told}
         write_weights(file, params, facts)
@@ -122,7 +130,11 @@ def _keep_tuned(room: Room, config: Config, bench: Bench, wanted: Plan) -> None:
 
 @contextlib.contextmanager
 def _opened(
-    config: Config, workdir: Path, say: Callable, judged: bool = False
+    config: Config,
+    workdir: Path,
+    say: Callable,
+    pretexts: tuple[str, ...],
+    judged: bool = False,
 ) -> Iterator[tuple[Workdir, Room]]:
     """The work folder and what lessons in it share; the configuration checked."""
     split_cpu(config["devices"]["cpu"])
@@ -131,7 +143,8 @@ def _opened(
     if judged:
         require_judged(pool)
     further = build_unlabelled(config, pool)
-    build.build_pretraining(config, pool, config["pretext"])
+    for name in pretexts:
+        build.build_pretraining(config, pool, name)
     record, inputs = lasting(config, "labels", LATER), prints(pool, further)
     was = usual(config)
     with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:

@@ -58,6 +58,11 @@ def plan(config: Config, rows: tuple[str, ...] = ()) -> Plan:
                 f"labels.rows names {row}, which needs {key}: name its file, or leave "
                 "the row out"
             )
+    if DISTILLED in rows and len(rows) > 1 and config["eval"]["blur"]:
+        raise InputError(
+            f"eval.blur={config['eval']['blur']} blurs the films that rows are judged "
+            "by, but not those of distilled: set it to 0, or leave that row out"
+        )
     per_class = tuple(dict.fromkeys(told["per_class"]))
     if DISTILLED in rows and len(per_class) > 1 and "{k}" not in told["distilled"]:
         raise InputError(
@@ -79,7 +84,8 @@ def digest_of(config: Config, cell: Cell) -> str:
         told["pretraining"] = digest_of_pretraining(config, cell.row)
     elif cell.row != SCRATCH:
         if cell.row == DISTILLED:
-            told = {"data": config["data"], "network": config["network"]}
+            told = {key: config[key] for key in ("data", "network")}
+            told["seed"] = config["labels"]["seed"]
         file = file_of(config, cell)
         told["file"] = of_file(file) if file.is_file() else str(file)
     return digest(told)

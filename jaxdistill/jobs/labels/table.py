@@ -68,21 +68,28 @@ def as_markdown(rows: Sequence[Row], cells: Mapping[Cell, Record]) -> str:
 def best(rows: Sequence[Row], cells: Mapping[Cell, Record], count: int) -> str:
     """Who has the highest AUC at a number of labels, and by how much.
 
-    Draw by draw, as the films of a draw are those of every row; a distilled set has no
-    films of a draw.
+    Draw by draw, as the films of a draw are those of every row, in the draws that no
+    row failed in; a distilled set has no films of a draw.
     """
     own = [r for r in rows if r["labels_per_class"] == count and "auc" in r]
-    if len(own) < 2:
+    areas = {r["trained"]: _areas(cells, r["trained"], count) for r in own}
+    paired = [set(one) for name, one in areas.items() if name != DISTILLED]
+    common = set.intersection(*paired) if paired else set()
+    told = {
+        name: one if name == DISTILLED else {draw: one[draw] for draw in sorted(common)}
+        for name, one in areas.items()
+    }
+    worth = {name: np.mean([*one.values()]) for name, one in told.items() if one}
+    if len(worth) < 2:
         return ""
-    first, second, *_ = sorted(own, key=lambda r: -r["auc"]["mean"])
-    ahead = first["auc"]["mean"] - second["auc"]["mean"]
-    names = first["trained"], second["trained"]
-    ours, theirs = (_areas(cells, name, count) for name in names)
-    error = _error(ours, theirs, DISTILLED in names)
+    first, second, *_ = sorted(worth, key=lambda name: -worth[name])
+    error = _error(told[first], told[second], DISTILLED in (first, second))
     sure = "" if error is None else f", standard error {error:.3f}"
+    most = max(map(len, areas.values()))
+    over = f" ({len(common)} draws in common)" if 0 < len(common) < most else ""
     return (
-        f"At {count} a class {names[0]} is ahead of {names[1]} by {ahead:.3f} in "
-        f"AUC{sure}."
+        f"At {count} a class {first} is ahead of {second} by "
+        f"{worth[first] - worth[second]:.3f} in AUC{sure}{over}."
     )
 
 

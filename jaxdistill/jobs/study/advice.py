@@ -63,7 +63,8 @@ def advice(told: Mapping[str, Any]) -> str:
             f"{best['random']['mean']:.3f}; what share of the whole set's score that "
             "is takes a call without --fast."
         )
-    enough = [row for row in rows if row["fraction"]["expected"] >= MOST]
+    sure = [row for row in rows if row["high"] - row["low"] < UNSURE]
+    enough = [row for row in sure if row["fraction"]["expected"] >= MOST]
     if enough:
         first = min(enough, key=lambda row: row["ipc"])
         return (

@@ -64,7 +64,8 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
         }
         study = _gathered(home, told, level)
         study |= costs(home, time.perf_counter() - began)
-        study |= {"config": plain(config), "complete": True}
+        settled = all(one["state"] == "done" for one in told.values())
+        study |= {"config": plain(config), "complete": settled}
         write_json(workdir / "study.json", study)
         write_atomic(workdir / "report.md", report(study).encode())
     if not study["points"]:

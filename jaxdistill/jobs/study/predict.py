@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from jaxdistill.engine.mesh import split_cpu
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.indicator import Relation, predict
 from jaxdistill.foreign import as_record
@@ -62,6 +63,7 @@ def run(
     config, study = resolve(config), read_study(file)
     points = remaining(study, file, leave_out)
     relation = relation_of(points)
+    split_cpu(config["devices"]["cpu"])  # the settings of a set leave it to us
     own = leave_out in config["study"]["sets"]
     config = set_config(config, leave_out) if own else config
     ipcs = _sizes(config)
