@@ -605,10 +605,10 @@ def test_numbers_of_classes_survive_the_scale_of_a_header(tmp_path):
     path = tmp_path / "mask.nii.gz"
     nib.save(image, path)
     assert len(np.unique(read_volume(path).voxels % 1)) > 1
-    values = read_volume(path, whole=True).voxels
+    values = read_volume(path, labels=True).voxels
     assert np.unique(values).tolist() == [0, 1, 2]
     put(tmp_path / "odd.nii.gz", organ().astype(np.float32) * 0.7)
-    assert 0.7 in read_volume(tmp_path / "odd.nii.gz", whole=True).voxels.round(3)
+    assert 0.7 in read_volume(tmp_path / "odd.nii.gz", labels=True).voxels.round(3)
 
 
 def test_channels_of_a_case_lie_in_one_folder(tmp_path):

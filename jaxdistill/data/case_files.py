@@ -169,7 +169,7 @@ def numbers_in(tree: Tree, listed: Sequence[Files]) -> list[set[int]]:
             data, name = tree.read(file), tree.name(file)
             volume = is_volume(file)
             values = (
-                read_volume(data, name, whole=True).voxels
+                read_volume(data, name, labels=True).voxels
                 if volume
                 else read_labels(data, name)
             )
@@ -194,7 +194,7 @@ def _read_volumes(tree: Tree, files: Files, reading: Reading) -> tuple:
         plane = next(p for p, codes in PLANES.items() if codes == first.origin.codes)
         placed = first.origin.affine if reading.geometry == "shape" else None
         mask = read_volume(
-            tree.read(files.mask), name, axis=plane, placed=placed, whole=True
+            tree.read(files.mask), name, axis=plane, placed=placed, labels=True
         )
         given = placed is not None
         _check_place(first, mask, name, tree.name(files.images[0]), placed=given)

@@ -64,16 +64,16 @@ def leave_one_out(
         )
     taken = sorted(others, key=lambda other: _rank(seed, other))[: few or None]
     test = tuple(case for case in pool.cases if case.site == site)
-    known = [case for other in others for case in pool.cases if case.site == other]
+    sources = [other for other in others if other in taken]
+    known = [case for other in sources for case in pool.cases if case.site == other]
     _require_apart(known, test, whose)
     held: set[str] = set()
-    for other in (name for name in others if name in taken):
+    for other in sources:
         cases = [case for case in known if case.site == other]
         held |= _held_out(cases, whose, val_fraction, seed)
-    known = [case for case in known if case.site in taken]
     train = tuple(case for case in known if whose[case.name] not in held)
     val = tuple(case for case in known if whose[case.name] in held)
-    if lost := sorted(set(taken) - {case.site for case in train}):
+    if lost := sorted(set(sources) - {case.site for case in train}):
         raise InputError(
             f"all patients of {lost[0]!r} validate, some as patients of another site: "
             "lower split.val_fraction, or merge the two sites"

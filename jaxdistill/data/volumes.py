@@ -66,11 +66,11 @@ def read_volume(
     *,
     axis: Axis = "auto",
     placed: Any = None,
-    whole: bool = False,
+    labels: bool = False,
 ) -> Volume:
     """Voxels of one volume as stored (scaled by its header), given by path or bytes.
 
-    `placed` is an affine to be trusted instead of the file's own; `whole` says that
+    `placed` is an affine to be trusted instead of the file's own; `labels` says that
     they are numbers of classes, from which scaling may have taken them away. Raises
     `InputError` naming the file when it is empty, truncated, no volume, of four
     dimensions, in colour, holds NaN or no slice, or lies nowhere.
@@ -82,7 +82,7 @@ def read_volume(
         image = open_volume(path, name)
         check_header(image, path, name)
         voxels = values_of(image, name)
-    voxels = _unscaled(voxels, image) if whole else voxels
+    voxels = _unscaled(voxels, image) if labels else voxels
     affine = np.array(image.affine if placed is None else placed, np.float64)
     _check_affine(affine, name)
     affine[:3] *= MILLIMETRES.get(_unit(image), 1.0) if placed is None else 1.0

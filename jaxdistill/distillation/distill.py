@@ -1,6 +1,7 @@
 """Distillation: the outer step that every method shares, and the call that runs it."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -200,7 +201,7 @@ def distill(
     for other images or classes, and networks that the devices do not share evenly.
     """
     for name, value in (("steps", steps), ("steps_per_call", steps_per_call)):
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, Integral) or value < 1:
             raise InputError(
                 f"{name}={value} distils nothing: set it to a whole number of 1 or more"
             )

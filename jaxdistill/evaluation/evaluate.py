@@ -8,6 +8,7 @@ learning rate that was learned with it; a real set with 0.01 unless said otherwi
 
 from collections.abc import Callable
 from functools import lru_cache
+from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def evaluate(
     `InputError` for sets, splits and networks of other images or classes, and for a
     rate that is not one number above 0, or one for every step.
     """
-    if not isinstance(seeds, int) or seeds < 1:
+    if not isinstance(seeds, Integral) or seeds < 1:
         raise InputError(
             f"seeds={seeds} trains no network: set it to a whole number of 1 or more"
         )

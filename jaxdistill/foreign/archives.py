@@ -28,6 +28,7 @@ RATIO = 100
 _END = struct.Struct("<4s4H2LH")  # PKZIP's end of the central directory
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _COMMENT = 1 << 16
+_LOCATOR = 20  # bytes of what tells where the longer end record is
 
 
 class Archive(NamedTuple):
@@ -158,12 +159,15 @@ def _directory_bytes(file: BinaryIO, size: int) -> int:
     `zipfile` reads that many bytes, and makes a record of each member, before anyone
     can stop it.
     """
-    file.seek(max(0, size - _COMMENT - _END.size - _END_64.size - 20))
+    file.seek(max(0, size - _COMMENT - _END.size - _END_64.size - _LOCATOR))
     tail = file.read()
     file.seek(0)
+    end = tail.rfind(b"PK\5\6")
     found = _at(_END, tail, b"PK\5\6")
-    longer = _at(_END_64, tail, b"PK\6\6")  # which `zipfile` prefers
-    return max(found[5] if found else 0, longer[8] if longer else 0)
+    # `zipfile` goes by the longer record wherever its locator stands before the end.
+    located = end >= _LOCATOR and tail[end - _LOCATOR :].startswith(b"PK\6\7")
+    longer = _at(_END_64, tail[:end], b"PK\6\6") if located else None
+    return int(longer[8] if longer else found[5] if found else 0)
 
 
 def _at(form: struct.Struct, data: bytes, mark: bytes) -> Any:
