@@ -247,6 +247,14 @@ STEPS: dict[str, Callable[[Lines, Array, View], Lines]] = {
 COLOURS = ("grey",)  # nothing to do for one channel
 
 
+def require_range(dtype: jnp.dtype) -> None:
+    """`InputError` for whole numbers other than bytes: what is white is not known."""
+    if jnp.issubdtype(dtype, jnp.integer) and dtype != jnp.uint8:
+        raise InputError(
+            f"pictures of {dtype} have no known range: give bytes, or floats in [0, 1]"
+        )
+
+
 def _require(view: View, shape: tuple[int, ...], dtype: jnp.dtype) -> None:
     require(view, "view")
     for name in ("scale", "ratio", "blur_radius"):
@@ -256,10 +264,7 @@ def _require(view: View, shape: tuple[int, ...], dtype: jnp.dtype) -> None:
                 f"view.{name}={value!r} must be two numbers, the smaller first: "
                 f"{View._field_defaults[name]} is usual"
             )
-    if jnp.issubdtype(dtype, jnp.integer) and dtype != jnp.uint8:
-        raise InputError(
-            f"pictures of {dtype} have no known range: give bytes, or floats in [0, 1]"
-        )
+    require_range(dtype)
     if shape[3] not in (1, 3):
         raise InputError(
             f"pictures of {shape[3]} channels have no views: give one channel for grey "

@@ -160,14 +160,14 @@ def require_shared(method: Method, mesh: Mesh, said: str = "the method's nets") 
         require_multiple(said, jax.tree.leaves(inner)[0].shape[0], mesh)
 
 
-def _require_made_for(
+def require_step(
     method: Method, start: Synthetic, resident: PyTree, pool: Pool
 ) -> None:
     """`InputError` unless a step of the method can be taken on the pool's images."""
-    key = jax.random.key(0)
+    key, source = jax.random.key(0), method.source
     try:
         inner = jax.eval_shape(method.init, key)
-        batch = jax.eval_shape(method.source.draw, resident, method.source.feed(0), key)
+        batch = jax.eval_shape(source.draw, resident, source.feed(0), key)
         jax.eval_shape(method.loss, start, inner, batch, key)
     except InputError:
         raise
@@ -228,7 +228,7 @@ def distill(
     optimiser = optimiser or outer_optimiser(*usual)
     learner = distilling(method, start, optimiser, average_decay=average_decay)
     resident = method.source.resident(pool)
-    _require_made_for(method, start, resident, pool)
+    require_step(method, start, resident, pool)
     state = initialise(learner, k_init, mesh)
     run = iterate(
         learner,

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.resample import Lines, blur, resizing, through, to_lines
-from jaxdistill.augment.views import Bytes
+from jaxdistill.augment.views import Bytes, require_range
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.evaluation.metrics import SELECTABLE, as_probabilities, scores
 from jaxdistill.types import Images, Logits, PRNGKey
@@ -64,12 +64,7 @@ def corrupt(
             f"strength={strength} must be at least 0 and below 1: choose one of "
             f"{', '.join(STRENGTHS)}, or a number like those"
         )
-    whole = jnp.issubdtype(images.dtype, jnp.integer)
-    if whole and images.dtype != jnp.uint8:
-        raise InputError(
-            f"pictures of {images.dtype} have no known range: give bytes, or floats in "
-            "[0, 1]"
-        )
+    require_range(images.dtype)
     return _corrupt(images, key, strength, corruption)
 
 

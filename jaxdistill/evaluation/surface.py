@@ -92,9 +92,8 @@ def surface_dice(distances: SurfaceDistances, tolerance: Scalar | float) -> Scal
     # Distances are right to a few parts in ten million: none at t itself may be lost.
     near = known & (both <= tolerance * (1 + TIES))
     share = near.sum() / distances.numbers.sum()
-    return jnp.where(
-        jnp.isnan(both[0, 0]), jnp.nan, share
-    )  # 0 / 0 where both are empty
+    # 0 / 0 where both are empty.
+    return jnp.where(jnp.isnan(both[0, 0]), jnp.nan, share)
 
 
 def _known(

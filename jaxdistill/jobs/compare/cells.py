@@ -67,7 +67,7 @@ def check(cell: Cell, folder: Path, like: Parts) -> Checked:
     try:
         parts = prepare(cell.config, folder, None, like)
         if same and record is not None:
-            require_inputs(folder, record, parts.inputs, "the cell ")
+            require_inputs(folder, record, parts.inputs, "cell")
         if same and finished(folder) is not None:
             return Checked(cell, folder, parts)
         return Checked(cell, folder, parts, ready(parts))

@@ -97,9 +97,8 @@ def learns_labels(config: Mapping[str, Any]) -> bool:
     moved = config["optimizer"]["labels"]["name"] != "none"
     init = config["init"]
     told = config["relabel"] or init["labels"] == "experts"
-    # What another run's file holds is not known yet.
-    given = init["count"] or init["images"] not in STARTS
-    return bool(moved or told or given or init["label_margin"] < SURE)
+    given = init["images"] not in STARTS  # what such a file holds is not known yet
+    return moved or told or given or init["label_margin"] < SURE
 
 
 def _require_labels(

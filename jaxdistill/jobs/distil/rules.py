@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill.distillation.distill import require_shared
+from jaxdistill.distillation.distill import require_shared, require_step
 from jaxdistill.distillation.experts import Experts
-from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.jobs.judging.judge import Judge
 from jaxdistill.jobs.settings.build import Given, build_method, build_policy
 from jaxdistill.types import Network, Pool, Synthetic
@@ -32,10 +31,8 @@ def require_method(
     config: Mapping[str, Any], judge: Judge, start: Synthetic, mesh: Mesh
 ) -> None:
     """`InputError` for a method that does not fit the set, the experts or the mesh."""
-    if "segments" in (own := config[config["method"]]):
-        require_multiple(f"{config['method']}.segments", own["segments"], mesh)
-    network, key = judge.network, jax.random.key(0)
-    shapes = jax.eval_shape(network.init, key)
+    network, name = judge.network, config["method"]
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
     nothing = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     experts = Experts(
         config["experts"]["count"],
@@ -45,10 +42,6 @@ def require_method(
     )
     given = Given(network, judge.pool, build_policy(config, judge.pool), experts)
     method = build_method(config, given)
-    source = method.source
-    named = "segments" if "segments" in own else "nets"
-    require_shared(method, mesh, f"{config['method']}.{named}")
-    fed = source.feed(0)
-    batch = jax.eval_shape(source.draw, source.resident(judge.pool), fed, key)
-    inner = jax.eval_shape(method.init, key)
-    jax.eval_shape(method.loss, start, inner, batch, key)
+    shared = "segments" if "segments" in config[name] else "nets"
+    require_shared(method, mesh, f"{name}.{shared}")
+    require_step(method, start, method.source.resident(judge.pool), judge.pool)
