@@ -12,7 +12,7 @@ from jaxdistill.jobs.labels import job
 from jaxdistill.jobs.labels.plan import Cell, plan
 from jaxdistill.jobs.labels.table import best, rows_of
 from jaxdistill.jobs.settings.resolve import resolve
-from jaxdistill.run.files import read_json
+from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.weights_file import read_weights
 
 SIAMESE = {
@@ -54,7 +54,16 @@ def test_a_row_for_each_way_and_number_of_labels(finished):
     told = [(row["trained"], row["labels_per_class"]) for row in rows]
     assert told == [("scratch", 2), ("scratch", 3), ("byol", 2), ("byol", 3)]
     assert all(row["auc"]["n"] == 2 for row in rows)
-    assert json.loads((folder / "summary.json").read_text())["complete"] is True
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["complete"] is True
+    for row in rows:
+        at = (row["trained"], row["labels_per_class"])
+        own = [
+            run["auc"]
+            for run in summary["runs"]
+            if (run["trained"], run["labels_per_class"]) == at
+        ]
+        assert row["auc"]["mean"] == pytest.approx(np.mean(own))
     for name in ("table.csv", "table.md", "figures/labels.png"):
         assert (folder / name).stat().st_size > 0
 
@@ -203,6 +212,16 @@ def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
     assert jnp.isfinite(two["auc"]["mean"])
     assert "holds 8 images, and 12 are 3 of each class" in three["reason"]
     assert read_json(tmp_path / "run" / "summary.json")["complete"] is False
+    # The folder of the run that made a set stands for the set that it chose.
+    for k in (2, 3):
+        (tmp_path / f"k{k}").mkdir()
+        write_json(tmp_path / f"k{k}/summary.json", {"synthetic": f"../k{k}.npz"})
+    folders = config(
+        labels={**named, "distilled": str(tmp_path / "k{k}"), "per_class": (2,)},
+        network={"width": 4, "depth": 1},
+    )
+    (again,) = job.compare(folders, tmp_path / "folders", say=lambda text: None)
+    assert again == two
     blurred = {"labels": {**named, "rows": "scratch,distilled"}, "eval": {"blur": 0.5}}
     with pytest.raises(InputError, match=r"eval\.blur=0\.5 blurs the films"):
         job.compare(config(**blurred), tmp_path / "other", say=lambda text: None)

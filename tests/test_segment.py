@@ -60,6 +60,12 @@ def test_a_run_tells_of_teacher_alone_and_distilled_by_site(done):
     for row in summary["rows"]:
         assert {"dice", "hd95", "assd", "parameters", "seconds_per_slice"} <= set(row)
         assert set(row["dice"]) == {"mean", "std", "n"}
+        runs = [
+            run["dice"]
+            for run in summary["runs"]
+            if run["trained"] == row["trained"] and row["site"] in (run["site"], "mean")
+        ]
+        assert row["dice"]["mean"] == pytest.approx(np.mean(runs))
     by_case = summary["scores"]
     assert all(set(one) == {"test", "val"} for one in by_case.values())
     assert all(

@@ -64,6 +64,10 @@ def test_the_table_holds_every_stage_beside_labels_alone(finished):
         assert low <= row["auc"]["mean"] <= high
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["complete"] is True
+    for row in rows:
+        own = [r["auc"] for r in summary["runs"] if r["trained"] == row["trained"]]
+        assert len(own) == row["auc"]["n"]
+        assert row["auc"]["mean"] == pytest.approx(np.mean(own))
     assert summary["labelled"] + sum(summary["folds"]) == 160
     for name in ("table.csv", "model.safetensors", "figures/stages.png"):
         assert (folder / name).stat().st_size > 0

@@ -12,7 +12,7 @@ from jaxdistill.data.standard import to_unit
 from jaxdistill.errors import InputError
 from jaxdistill.foreign import Field, read_npz
 from jaxdistill.foreign.arrays import MOST
-from jaxdistill.run.files import save_npz
+from jaxdistill.run.files import read_record, save_npz
 from jaxdistill.types import Pool, Standard, Synthetic, Whitening
 
 REMEDY = "distil it again"
@@ -64,6 +64,20 @@ def save_synthetic(
         whitening = pool.standard.whitening._asdict()
         arrays |= {f"zca_{name}": value for name, value in whitening.items()}
     save_npz(path, **arrays)
+
+
+def set_file(path: Path) -> Path:
+    """The file of a set: of a finished distillation's folder, the one it chose."""
+    summary = path / "summary.json"
+    if not summary.is_file():
+        return path
+    chosen = read_record(summary).get("synthetic")
+    if not isinstance(chosen, str):
+        raise InputError(
+            f"{path} holds no finished distillation: name a set, or the folder of a "
+            "jaxdistill distill that has ended"
+        )
+    return path / chosen
 
 
 def load_synthetic(path: Path) -> SavedSet:

@@ -25,9 +25,9 @@ from jaxdistill.errors import InputError
 from jaxdistill.jobs.labels import figure
 from jaxdistill.jobs.labels import table as tables
 from jaxdistill.jobs.labels.cells import FAILED, Bench
-from jaxdistill.jobs.labels.plan import TUNED, Plan, digest_of, plan
+from jaxdistill.jobs.labels.plan import TUNED, Cell, Plan, digest_of, plan
 from jaxdistill.jobs.labels.tuning import pretrained
-from jaxdistill.jobs.lessons.judging import require_judged
+from jaxdistill.jobs.lessons.judging import Record, require_judged
 from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.apart import require_outside
@@ -104,7 +104,8 @@ def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> lis
             figure.by_labels(home.figures / "labels.png", rows)
         if wanted.rows == (TUNED,):
             _keep_tuned(room, config, bench, wanted)
-        summary = _summary(room, rows) | costs(home, time.perf_counter() - began)
+        summary = _summary(room, rows, cells)
+        summary |= costs(home, time.perf_counter() - began)
         settled = all(one.get("final", True) for one in cells.values())
         write_json(home.summary, summary | {"complete": settled})
     return rows
@@ -154,10 +155,13 @@ def _opened(
         yield home, Room(workdir, pool, mesh, say, further)
 
 
-def _summary(room: Room, rows: list[Row]) -> dict[str, Any]:
+def _summary(
+    room: Room, rows: list[Row], cells: Mapping[Cell, Record]
+) -> dict[str, Any]:
     drawn = sorted((room.folder / "figures").glob("*.png"))
     return {
         "rows": rows,
+        "runs": tables.runs_of(cells),
         "counts": counts(room.pool),
         "class_names": room.pool.class_names,
         "figures": [str(path.relative_to(room.folder)) for path in drawn],

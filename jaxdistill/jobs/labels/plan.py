@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.files import expanded
+from jaxdistill.jobs.judging.synthetic import set_file
 from jaxdistill.jobs.settings.labelling import DISTILLED, SCRATCH, TRANSFER
 from jaxdistill.ranges import words_of
 from jaxdistill.run.files import digest
@@ -102,4 +103,5 @@ def digest_of_pretraining(config: Config, name: str) -> str:
 def file_of(config: Config, cell: Cell) -> Path:
     """The weights that a cell begins with, or its distilled set."""
     named = config["start"] if cell.row == TUNED else config["labels"].get(cell.row)
-    return expanded(named.replace("{k}", str(cell.per_class)))
+    path = expanded(named.replace("{k}", str(cell.per_class)))
+    return set_file(path) if cell.row == DISTILLED else path

@@ -43,6 +43,18 @@ def rows_of(cells: Mapping[Cell, Record]) -> list[Row]:
     return rows
 
 
+def runs_of(cells: Mapping[Cell, Record]) -> list[Row]:
+    """What every row is made of: a way, a number of labels and a draw each."""
+    told = (*SCALARS, CHOSEN, "calibration_error", *BY_CLASS)
+    return [
+        {"trained": cell.row, "labels_per_class": cell.per_class, "draw": cell.draw}
+        | {key: one["test"][key] for key in told if key in one["test"]}
+        | {"validation_auc": one["val"]["auc"]}
+        for cell, one in cells.items()
+        if FAILED not in one
+    ]
+
+
 def as_markdown(rows: Sequence[Row], cells: Mapping[Cell, Record]) -> str:
     """AUC and balanced accuracy, a column for each number of labels; who is best."""
     counts = list(dict.fromkeys(row["labels_per_class"] for row in rows))

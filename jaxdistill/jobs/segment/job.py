@@ -81,9 +81,10 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
             for unseen, fold in wanted.folds.items():
                 seat = Seat(unseen, fold, seed)
                 bench |= _fold(room, config, seat, wanted.pupils, reasons)
-        rows = _rows(room, config, wanted, bench)
+        scores = _scores(room, config, wanted, bench)
+        rows = _rows(room, config, wanted, bench, scores)
         _write(home, room, config, wanted, bench, rows, reasons)
-        summary = _summary(config, wanted, rows, reasons, home)
+        summary = _summary(config, wanted, rows, scores, reasons, home)
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
@@ -216,11 +217,16 @@ def _stride(config: Config, wanted: Plan) -> int:
     return max(strides)
 
 
-def _rows(room: Room, config: Config, wanted: Plan, bench: Bench) -> list[tables.Row]:
-    scores = {
+def _scores(room: Room, config: Config, wanted: Plan, bench: Bench) -> tables.Scores:
+    return {
         place: means(score(room, config, _seat(wanted, place), one), "test")
         for place, one in bench.items()
     }
+
+
+def _rows(
+    room: Room, config: Config, wanted: Plan, bench: Bench, scores: tables.Scores
+) -> list[tables.Row]:
     known = [TEACHER, *map(told_of, wanted.pupils), *(p.name for p in wanted.pupils)]
     names = [name for name in known if any(name == n for n, *_ in bench)]
     first = {name: next(o for p, o in bench.items() if p[0] == name) for name in names}
@@ -263,6 +269,7 @@ def _summary(
     config: Config,
     wanted: Plan,
     rows: list[tables.Row],
+    scores: tables.Scores,
     reasons: Mapping[str, str],
     home: Workdir,
 ) -> dict[str, Any]:
@@ -270,6 +277,7 @@ def _summary(
     pool = wanted.pool
     return {
         "rows": rows,
+        "runs": tables.runs_of(scores),
         "cases": {s: sum(c.site == s for c in pool.cases) for s in pool.sites},
         "class_names": pool.class_names,
         "skipped": pool.skipped,

@@ -59,6 +59,14 @@ def rows_of(
     return rows
 
 
+def runs_of(scores: Scores) -> list[Row]:
+    """What every row is made of: a training, a site left out and a seed each."""
+    return [
+        {"trained": name, "site": site, "seed": seed, **found}
+        for (name, site, seed), found in scores.items()
+    ]
+
+
 def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
     """Means over the sites with costs, then Dice by site, then what failed."""
     sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))

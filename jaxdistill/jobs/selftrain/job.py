@@ -221,6 +221,7 @@ def _summary(
     drawn = sorted((room.folder / "figures").glob("*.png"))
     return {
         "rows": rows,
+        "runs": tables.runs_of(bench),
         "counts": counts(room.pool),
         "labelled": len(folds.labelled),
         "folds": [len(fold) for fold in folds.unlabelled],

@@ -53,6 +53,17 @@ def rows_of(
     return rows
 
 
+def runs_of(bench: Bench) -> list[Row]:
+    """What every row is made of: a training and a seed each, on the test films."""
+    told = (*METRICS, *BY_CLASS, "auc_low", "auc_high")
+    return [
+        {"trained": name, "seed": seed}
+        | {key: one["test"][key] for key in told if key in one["test"]}
+        | {"validation_auc": one["val"]["auc"]}
+        for (name, seed), one in bench.items()
+    ]
+
+
 def _gain(first: str, here: Mapping[int, Record], bench: Bench) -> Any:
     gains = [
         one["test"]["auc"] - bench[first, seed]["test"]["auc"]

@@ -45,7 +45,7 @@ class Labels(NamedTuple):
     seed: Annotated[Seed, "of pretraining and of the draws"] = 0
     transfer: Annotated[str, "weights of the row transfer, such as of other films"] = ""
     distilled: Annotated[
-        str, "sets of the row distilled, {k} for films a class: sets/ipc{k}.npz"
+        str, "runs or files of the row distilled, {k} for films a class: sets/ipc{k}"
     ] = ""
 
 
