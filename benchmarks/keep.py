@@ -39,6 +39,7 @@ KEPT = {
 LEFT_OUT = ("scores", "sha256")
 PATHS = ("workdir", "study")
 FOLDERS = (("experts", "folder"), ("data", "root"), ("data", "path"))
+FOLDERS += (("labels", "transfer"), ("labels", "distilled"))
 
 
 def main(workdir: Path, name: str) -> None:
@@ -51,9 +52,7 @@ def main(workdir: Path, name: str) -> None:
         kept = RESULTS / f"{name}{KEPT[file]}"
         if kept.suffix == ".json":
             told = json.loads((workdir / file).read_text())
-            if file == "summary.json":
-                told = {key: v for key, v in told.items() if key not in LEFT_OUT}
-            _leave_out_folders(told)
+            told = small(told) if file == "summary.json" else without_folders(told)
             text = json.dumps(told, indent=1, ensure_ascii=False)
             kept.write_text(text + "\n")
         elif kept.suffix == ".md":
@@ -65,20 +64,24 @@ def main(workdir: Path, name: str) -> None:
             shutil.copy(workdir / file, kept)
 
 
-def _leave_out_folders(told: Any) -> None:
-    """Empty the folders of every configuration within, of methods and sets too."""
+def small(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary without what is large, and without the folders of a machine."""
+    told = {key: value for key, value in summary.items() if key not in LEFT_OUT}
+    return without_folders(told)
+
+
+def without_folders(told: Any) -> Any:
+    """The same with the folders of every configuration within empty."""
     if isinstance(told, list):
-        for item in told:
-            _leave_out_folders(item)
-    if isinstance(told, dict):
-        for key in PATHS:
-            if isinstance(told.get(key), str):
-                told[key] = ""
-        for section, key in FOLDERS:
-            if isinstance(part := told.get(section), dict) and key in part:
-                part[key] = ""
-        for item in told.values():
-            _leave_out_folders(item)
+        return [without_folders(item) for item in told]
+    if not isinstance(told, dict):
+        return told
+    made = {key: without_folders(item) for key, item in told.items()}
+    made |= {key: "" for key in PATHS if isinstance(made.get(key), str)}
+    for section, key in FOLDERS:
+        if isinstance(part := made.get(section), dict) and key in part:
+            part[key] = ""
+    return made
 
 
 if __name__ == "__main__":

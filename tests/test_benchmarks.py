@@ -9,6 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -168,3 +169,43 @@ def test_one_row_again_keeps_the_others_and_another_machine_is_refused(
     with pytest.raises(SystemExit, match="--json holds device another, this is"):
         report("some", some("soft"), [slower])
     assert file.read_text() == text
+
+
+def test_runs_of_several_days_make_the_table_of_one(monkeypatch):
+    from jaxdistill.jobs.segment.judging import METRICS
+    from jaxdistill.jobs.segment.table import rows_of, runs_of
+
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    gather = importlib.import_module("gather").gather
+    names, sites, seeds = ("alone", "distilled"), ("A", "B"), (0, 1, 2)
+    draw = np.random.default_rng(0).random
+    scores = {
+        (name, site, seed): {m: float(draw()) for m in (*METRICS, "missed")}
+        for name in names
+        for site in sites
+        for seed in seeds
+    }
+    facts = {name: {"parameters": 7, "seconds_per_slice": 0.1} for name in names}
+
+    def summary(seeds):
+        own = {place: v for place, v in scores.items() if place[2] in seeds}
+        return {
+            "rows": rows_of(names, sites, seeds, own, facts),
+            "runs": runs_of(own),
+            "failed": {},
+            "protocol": {"unseen": "", "seeds": seeds, "students": {}},
+            "config": {"data": {"name": "hippocampus"}},
+            "wall_seconds": 1.0,
+            "peak_memory_bytes": 5,
+            "device": "CPU",
+            "git_commit": f"{seeds}",
+        }
+
+    parts = [summary((0, 2)), summary((1,))]
+    joined = gather(parts)
+    assert joined["rows"] == summary(seeds)["rows"]
+    assert joined["git_commit"] == "(0, 2) and (1,)"
+    with pytest.raises(SystemExit, match="alone A 0 is in two summaries"):
+        gather([parts[0], parts[0]])
+    with pytest.raises(SystemExit, match="different configurations"):
+        gather([parts[0], parts[1] | {"config": {"data": {"name": "phantom"}}}])
