@@ -25,7 +25,9 @@ def printable(text: str) -> str:
 
 
 class Trouble(InputError):
-    """A fault of the moment, such as a full disk: the same call may do well later."""
+    """A fault of the moment or of the machine, such as a full disk or the number of its
+    devices: the same call may do well later, or elsewhere.
+    """
 
 
 class Damaged(Trouble):

@@ -17,7 +17,7 @@ from jaxdistill.engine.mesh import (
     split_leading,
     spread,
 )
-from jaxdistill.errors import InputError
+from jaxdistill.errors import InputError, Trouble
 
 STEPS = 3
 
@@ -95,7 +95,8 @@ def test_zero_means_every_device():
 
 def test_an_uneven_share_is_refused():
     require_multiple("experts.count", 8, make_mesh(4))
-    with pytest.raises(InputError, match=r"experts\.count=6 must be a multiple of"):
+    # Another machine may do: what a comparison records of it is not final.
+    with pytest.raises(Trouble, match=r"experts\.count=6 must be a multiple of"):
         require_multiple("experts.count", 6, make_mesh(4))
 
 

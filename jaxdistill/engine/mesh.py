@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
-from jaxdistill.errors import InputError, require_name
+from jaxdistill.errors import InputError, Trouble, require_name
 from jaxdistill.types import Learner
 
 AXIS = "nets"
@@ -54,9 +54,9 @@ def make_mesh(count: int = 0) -> Mesh:
 
 
 def require_multiple(key: str, value: int, mesh: Mesh) -> None:
-    """`InputError` unless `value` divides evenly over the devices."""
+    """`Trouble` unless `value` divides evenly over the devices, which others may do."""
     if value % mesh.size:
-        raise InputError(
+        raise Trouble(
             f"{key}={value} must be a multiple of {mesh.size} devices: change it or "
             "set devices.count"
         )
