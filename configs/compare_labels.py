@@ -26,6 +26,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.backbone = {"name": "vit", "patch": 4, "width": 96, "depth": 4, "heads": 3}
     c.network = {"name": "convnet", "width": 32, "depth": 3}
     for name, epochs in EPOCHS.items():
+        epochs = 2 * epochs // 3 if mode == "lungs" else epochs
         c[name].epochs = epochs
         c[name].batch = 64
         c[name].warmup = epochs / 10

@@ -72,3 +72,8 @@ def test_the_middle_of_a_window_counts_most():
 def test_a_window_that_the_network_does_not_take_is_refused(images):
     with pytest.raises(InputError, match="window=6 must be a multiple of 4"):
         predict((pointwise(),), (jnp.ones(()),), images, window=6)
+
+
+def test_no_slice_at_all_is_refused(images):
+    with pytest.raises(InputError, match="there is no slice to predict"):
+        predict((pointwise(),), (jnp.ones(()),), images[:0])

@@ -1,19 +1,29 @@
 """Pretraining, fine-tuning and their comparison at few labels."""
 
 import json
+import runpy
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxdistill.cli.main import main
-from jaxdistill.errors import InputError
+from jaxdistill.data.film_phantom import phantom
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.labels import job
 from jaxdistill.jobs.labels.plan import Cell, plan
 from jaxdistill.jobs.labels.table import best, rows_of
+from jaxdistill.jobs.lessons.judging import probabilities
+from jaxdistill.jobs.settings.build_labelling import build_course, build_pretraining
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.weights_file import read_weights
+from jaxdistill.selfsupervised import PRETEXTS
+from jaxdistill.selfsupervised.descent import rate_at
+
+CONFIGS = Path(__file__).parent.parent / "configs"
 
 SIAMESE = {
     "projector": {"hidden": 8, "outputs": 8},
@@ -83,7 +93,6 @@ def test_what_is_added_is_all_that_a_second_call_makes(finished):
 
 def test_rows_differ_in_where_they_begin_alone(finished):
     """A backbone that is no other than a fresh one gives the scores of scratch."""
-    from jaxdistill.data.film_phantom import phantom
     from jaxdistill.engine.mesh import make_mesh
     from jaxdistill.jobs.labels.tuning import Tuner
     from jaxdistill.jobs.lessons.training import Room
@@ -111,7 +120,7 @@ def test_more_films_than_there_are_is_a_cell_that_failed(finished):
         say=lambda text: None,
     )
     assert "auc" in rows[0]
-    assert "ipc=500" in rows[1]["reason"]
+    assert rows[1]["reason"].startswith("labels.per_class=500 asks for more films than")
     assert "500" in (folder / "table.md").read_text()
 
 
@@ -195,9 +204,6 @@ def test_the_table_says_who_is_ahead():
 
 def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
     """Its cells are of fresh networks; a set of another size is a cell that failed."""
-    import jax.numpy as jnp
-
-    from jaxdistill.data.film_phantom import phantom
     from jaxdistill.distillation.initial import initial
     from jaxdistill.jobs.judging.synthetic import save_synthetic
 
@@ -225,3 +231,31 @@ def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
     blurred = {"labels": {**named, "rows": "scratch,distilled"}, "eval": {"blur": 0.5}}
     with pytest.raises(InputError, match=r"eval\.blur=0\.5 blurs the films"):
         job.compare(config(**blurred), tmp_path / "other", say=lambda text: None)
+
+
+@pytest.mark.parametrize(("mode", "side"), [("full", 28), ("lungs", 56)])
+def test_every_pretext_of_the_configuration_fits_its_films(mode, side):
+    made = runpy.run_path(str(CONFIGS / "compare_labels.py"))["get_config"](mode)
+    told = resolve(made.to_dict())
+    pool = phantom(side, train=160, val=160, test=160)
+    for name in PRETEXTS:
+        assert build_pretraining(told, pool, name).loss is not None
+    told["dino"]["views"]["local"] = side // 2
+    with pytest.raises(InputError, match=rf"views\.local is {side // 2} pixels, and "):
+        build_pretraining(told, pool, "dino")
+
+
+def test_rates_of_a_tuning_end_with_its_steps_whatever_the_films():
+    told = resolve({"job": "labels"})
+    for films in (2, 40, 1200, 50_000):
+        regime, course = build_course(told, films, 0)
+        assert course.steps == told["tuning"]["steps"] == 300
+        at = lambda step: rate_at(regime, course, course.now(jnp.int32(step)))  # noqa: B023, E731
+        assert float(at(30)) == pytest.approx(3e-4)
+        assert float(at(300)) == pytest.approx(0, abs=1e-9)
+
+
+def test_answers_that_are_not_finite_are_a_training_that_failed():
+    films = phantom(16, train=160, val=160, test=160).test
+    with pytest.raises(Diverged, match="answers on films are not finite"):
+        probabilities(lambda x: jnp.full((len(x), 2), jnp.nan), films)

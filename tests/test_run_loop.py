@@ -13,7 +13,7 @@ from tiny import COUNTS, arrays, call, finished, lines, listing, summary
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.distil import choosing
 from jaxdistill.run.checkpoint import Checkpoints
-from jaxdistill.run.limits import Limit, Watch
+from jaxdistill.run.limits import Limit, Watch, remembered
 
 ROWS = ("distilled", "distilled_last", "random", "herding", "full")
 
@@ -154,6 +154,21 @@ def test_the_good_checkpoint_is_one_whose_loss_was_good(tmp_path):
         with pytest.raises(Diverged) as told:
             late(30, {"loss": np.float32("inf")})
         assert "good" not in str(told.value)
+
+
+def test_a_training_that_diverged_is_not_taken_up_again_under_the_same_limit(tmp_path):
+    begun = []
+
+    def train(limit):
+        with remembered(tmp_path, limit):
+            begun.append(limit)
+            raise Diverged("the loss is nan")
+
+    one, other = Limit(loss=1.0, steps=3), Limit(loss=2.0, steps=3)
+    for limit in (one, one, other, other):
+        with pytest.raises(Diverged, match="the loss is nan"):
+            train(limit)
+    assert begun == [one, other]
 
 
 @pytest.mark.parametrize("key", ["log_every", "checkpoint_every", "eval.every"])

@@ -1,5 +1,7 @@
 """The segment verb from a configuration to masks in space, and what it keeps."""
 
+import dataclasses
+import math
 import os
 import shutil
 import signal
@@ -22,9 +24,10 @@ from jaxdistill.data.case_files import open_case
 from jaxdistill.data.slices import planes_of, restore
 from jaxdistill.data.volumes import Origin
 from jaxdistill.data.written_masks import is_ours, write_mask
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.segmentation import segmentation_scores
-from jaxdistill.jobs.segment import job
+from jaxdistill.jobs.segment import folds, job
+from jaxdistill.jobs.segment import table as tables
 from jaxdistill.jobs.segment.judging import METRICS, means
 from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import plan
@@ -238,7 +241,31 @@ def test_a_mask_that_is_missed_is_counted_through_its_file(tmp_path):
         by_case = {m: [float(v) for v in found[m]] for m in METRICS}
         file = tmp_path / f"{told}.json"
         write_json(file, {"test": {"case": by_case}})
-        assert means(read_record(file, "test"), "test")["missed"] == missed
+        read = means(read_record(file, "test"), "test")
+        assert read["missed"] == missed
+        # A class that the case has not counts nowhere, in no metric.
+        assert read["nsd"] == (0.0 if told == "missed" else 1.0)
+
+
+def test_a_site_that_was_missed_gives_no_better_mean():
+    def scores(hd95, dice):
+        told = dict.fromkeys((*METRICS, "missed"), 0.5)
+        missed = 0.0 if math.isfinite(hd95) else 3.0
+        return told | {"hd95": hd95, "dice": dice, "missed": missed}
+
+    found = {
+        ("alone", "A", 0): scores(30.0, 0.5),
+        ("alone", "B", 0): scores(2.0, 0.9),
+        ("distilled", "A", 0): scores(math.nan, 0.0),
+        ("distilled", "B", 0): scores(2.0, 0.9),
+    }
+    rows = tables.rows_of(("alone", "distilled"), ("A", "B"), (0,), found, {})
+    means_of = {r["trained"]: r for r in rows if r["site"] == tables.MEAN}
+    assert means_of["alone"]["hd95"]["mean"] == 16.0
+    assert means_of["distilled"]["hd95"]["n"] == 0
+    told = tables.as_markdown(rows, {})
+    assert "masks missed" in told.splitlines()[0]
+    assert "| distilled | 0.450 (1) | –" in " ".join(told.split())
 
 
 def test_a_file_is_predicted_as_the_same_case_was_judged(done, tmp_path):
@@ -288,6 +315,12 @@ def test_modalities_of_a_case_are_looked_at_together(tmp_path):
     case = opened(files[:2], told)
     both = [open_case(file).image[..., 0] for file in files[:2]]
     np.testing.assert_array_equal(case.image, np.stack(both, axis=-1))
+    for given, rule in (
+        ([files[1]], r"the modalities of .* are a_0001\.nii\.gz: number them"),
+        ([files[0], files[0]], r"a_0000\.nii\.gz is given twice"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            predicting(tmp_path / "two.safetensors", given, out, Way(), **SILENT)
 
 
 @pytest.mark.parametrize(
@@ -429,6 +462,36 @@ def test_plans_that_cannot_be_are_refused(values, rule):
     pool = prostate_phantom(size=32, slices=6, cases=2)
     with pytest.raises(InputError, match=rule):
         plan(resolve(override(small(), values)), pool)
+
+
+def test_a_site_with_the_name_of_the_row_of_means_is_refused():
+    pool = prostate_phantom(size=32, slices=6, cases=2)
+    cases = [dataclasses.replace(case, site="mean") for case in pool.cases]
+    named = dataclasses.replace(pool, cases=tuple(cases))
+    with pytest.raises(InputError, match="a site is called 'mean'"):
+        plan(resolve(small(protocol={"unseen": "mean"})), named)
+
+
+def test_teachers_that_diverge_end_only_those_who_listen(tmp_path, monkeypatch):
+    tutors, said = folds.tutors, []
+
+    def some(room, config, seat):
+        if config["teachers"]["each"] == "site":
+            raise Diverged("the loss is nan")
+        return tutors(room, config, seat)
+
+    monkeypatch.setattr(folds, "tutors", some)
+    by_site = {"teachers.each": "site", "losses.logits.weight": 1.0}
+    students = variants({"lost": by_site, "later": {"losses.gram.weight": 1.0}})
+    config = small(protocol={"students": students.to_dict()})
+    rows = job.run(config, tmp_path, said.append)
+    names = ["teacher", "alone", "distilled", "later"]
+    assert [row["trained"] for row in rows if row["site"] == "mean"] == names
+    reasons = read_json(tmp_path / "summary.json")["failed"]
+    assert reasons == {
+        "teacher_lost, S2 left out, seed 0": "the loss is nan",
+        "lost, S2 left out, seed 0": "its teacher's training failed",
+    }
 
 
 def test_a_drawn_mask_is_never_replaced(done, tmp_path):

@@ -109,10 +109,20 @@ def test_the_distance_needs_no_equal_channels_and_no_rotation(rng, masks):
     close(affinity_distance(args[0], args[1] @ turn, args[2]), affinity_distance(*args))
 
 
-def test_a_student_like_its_teacher_is_at_no_distance_in_float32_either(rng, masks):
-    s = jnp.asarray(10 * features(rng, 16), jnp.float32)
-    found = affinity_energies(s, s, jnp.asarray(masks), K)
-    assert float(jnp.abs(jnp.stack(found)).max()) < 1e-6
+@pytest.mark.parametrize("few", [10, 200])
+def test_float32_holds_the_energies_of_a_small_class_too(rng, few):
+    """Near its teacher: all pairs less those of one class would lose it."""
+    s = rng.standard_normal((1, 96, 96, 32))
+    t = s + 0.1 * rng.standard_normal(s.shape)
+    masks = np.zeros(96 * 96, np.uint8)
+    masks[rng.choice(masks.size, few, replace=False)] = 1
+    masks = masks.reshape(1, 96, 96)
+    exact = affinity_energies(jnp.asarray(s), jnp.asarray(t), jnp.asarray(masks), 2)
+    with jax.enable_x64(False):
+        found = affinity_energies(*map(jnp.asarray, (s, t, masks)), 2)
+    assert found.same.dtype == jnp.float32
+    np.testing.assert_allclose(found.same, exact.same, rtol=0.01)
+    np.testing.assert_allclose(found.other, exact.other, rtol=0.01)
 
 
 def test_affinity_gradients_are_those_of_all_pairs(rng, masks):

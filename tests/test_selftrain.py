@@ -155,13 +155,18 @@ def test_a_killed_run_ends_as_one_that_was_left_alone(finished, tmp_path):
         "job.run(json.loads(sys.argv[1]), __import__('pathlib').Path(sys.argv[2]))\n"
     )
     told = json.dumps(config())
-    for saves in (5,):
+    # Four saves are of labels alone, the fifth of the stage's start; its steps 1 to 3
+    # are a pass. The second process goes on from there, and has two more saves to make.
+    for saves, stands in ((6, 2), (2, 4)):
         made = subprocess.run(
             [sys.executable, "-c", script, told, str(tmp_path), str(saves)],
             capture_output=True,
             text=True,
         )
         assert made.returncode == -9, made.stderr
+        (stage,) = (tmp_path / "lessons").glob("*stage1*")
+        saved = [int(p.name) for p in (stage / "checkpoints").iterdir()]
+        assert max(saved) == stands
     job.run(config(), tmp_path, say=lambda text: None)
     made = sorted((tmp_path / "lessons").glob(f"*/{FILE}"))
     assert len(made) == 3  # others may have added to the folder that was left alone

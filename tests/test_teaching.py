@@ -88,14 +88,14 @@ def test_devices_share_a_batch_and_change_nothing(resident, devices, engine):
 
 
 @pytest.mark.parametrize("supervised", ["dice_ce", "focal_dice"])
-@pytest.mark.parametrize("name", ["logits", "field", "relational", "gram"])
+@pytest.mark.parametrize("name", ["logits", "field", "relational", "gram", "attention"])
 def test_what_is_no_mean_over_images_is_of_the_whole_batch(resident, supervised, name):
     """Also with pixels ignored here and there, and where images are compared."""
     masks = resident.stock.slices.masks
     spoilt = masks.at[::2, :7].set(IGNORED).at[1, 3:, 4:].set(IGNORED)
     slices = resident.stock.slices._replace(masks=spoilt)
     data = resident._replace(stock=stock(slices))
-    settings = {"classes": 2} if name == "field" else {}
+    settings = {"field": {"classes": 2}, "attention": {"form": "paper"}}.get(name, {})
     students = {"one": Student(small(3), {name: (1.0, TERMS[name](**settings))})}
     practice = PRACTICE._replace(supervised=supervised)
     learner = teach(students, [TEACHER], practice, PATCHES, None, channels=1)
@@ -112,6 +112,16 @@ def test_what_is_no_mean_over_images_is_of_the_whole_batch(resident, supervised,
     (one, told), (many, same) = after(1), after(2)
     alike(told, same)
     alike(one, many)
+
+
+def test_teachers_that_do_not_fit_are_refused():
+    def made(*teachers):
+        teach(STUDENTS, teachers, PRACTICE, PATCHES, None, channels=1)
+
+    with pytest.raises(InputError, match="'distilled' has losses of a teacher, logits"):
+        made()
+    with pytest.raises(InputError, match="give teachers of one architecture"):
+        made(small(8), small(6))
 
 
 def test_learning_from_masks_and_from_a_teacher_both_succeed(resident):

@@ -116,10 +116,12 @@ def make_views(
     count: int,
     *,
     index: Int[Array, " n"] | None = None,
+    first: int = 0,
 ) -> Float[Array, "v n size size c"]:
     """`count` views of each picture, one after another in one compilation.
 
-    View `v` has the key `fold_in(key, v)`. Raises `InputError` as `make_view`.
+    View `v`, from `first` on, has the key `fold_in(key, v)`. Raises `InputError` as
+    `make_view`.
     """
     _require(view, images.shape, images.dtype)
     if count < 1:
@@ -130,12 +132,13 @@ def make_views(
         for name in STEPS
         if getattr(view, name) and not (name in COLOURS and images.shape[3] == 1)
     )
-    return _make(images, key, view, index, count, (view.size, view.cubic, steps))
+    numbers = range(first, first + count)
+    return _make(images, key, view, index, numbers, (view.size, view.cubic, steps))
 
 
-@functools.partial(jax.jit, static_argnames=("count", "fixed"))
+@functools.partial(jax.jit, static_argnames=("numbers", "fixed"))
 def _make(
-    images: Array, key: PRNGKey, view: View, index: Array, count: int, fixed: tuple
+    images: Array, key: PRNGKey, view: View, index: Array, numbers: range, fixed: tuple
 ) -> Array:
     size, cubic, steps = fixed
     _, h, w, _ = images.shape
@@ -160,9 +163,9 @@ def _make(
         kept = wide if images.dtype == jnp.uint8 else images.dtype
         return to_lines(lines).astype(kept)
 
-    if count == 1:
-        return one(0)[None]
-    return jax.lax.map(one, jnp.arange(count))
+    if len(numbers) == 1:
+        return one(numbers.start)[None]
+    return jax.lax.map(one, jnp.arange(numbers.start, numbers.stop))
 
 
 def _crop(

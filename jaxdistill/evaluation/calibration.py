@@ -117,7 +117,11 @@ def brier_score(
         _require_probabilities(p)
         return float(np.square(p - labels).mean())
     _require_rows(p, labels)
-    return float(np.square(p - np.eye(p.shape[1])[labels]).sum(axis=1).mean())
+    return float(
+        np.square(p - np.eye(p.shape[1])[np.asarray(labels, np.intp)])
+        .sum(axis=1)
+        .mean()
+    )
 
 
 def require_label_row(labels: np.ndarray, films: int) -> None:

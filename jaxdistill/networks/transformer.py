@@ -79,8 +79,8 @@ def fused_attention(
 def fused_is_fast(queries: Float[Array, "n heads tokens size"]) -> bool:
     """Whether cuDNN's attention is to be had: short floats on NVIDIA's GPUs since 2020.
 
-    A gradient of ViT-S/8 on 16 images of 256 pixels then takes 18 instead of 42 ms and
-    4.1 instead of 11 GB (H200; `benchmarks/backbones.py`).
+    A gradient of ViT-S/8 on 16 images of 256 pixels took 18 ms so, and 51 in float32
+    without it (H200, commit 65831fd; `benchmarks/backbones.py`).
     """
     size = queries.shape[-1]
     short = queries.dtype in (jnp.bfloat16, jnp.float16)

@@ -1,12 +1,18 @@
 """When a run has diverged: its loss is not finite, or has been too great for long."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from jaxdistill.errors import Diverged
+from jaxdistill.errors import Diverged, Trouble
 from jaxdistill.ranges import Count, Weight
 from jaxdistill.run.checkpoint import Checkpoints
+from jaxdistill.run.files import read_record, write_json
+from jaxdistill.run.kept import usable
+
+DIVERGED = "diverged.json"
 
 
 class Limit(NamedTuple):
@@ -14,6 +20,27 @@ class Limit(NamedTuple):
 
     loss: Annotated[Weight, "a run whose loss stays above has diverged; 0: none"] = 0.0
     steps: Annotated[Count, "for so many steps on end"] = 500
+
+
+@contextlib.contextmanager
+def remembered(folder: Path, limit: Limit) -> Iterator[None]:
+    """A training in whose folder all that decides it has a name, and that may diverge.
+
+    One that has is not taken up again from its last checkpoint, where a watch would
+    count anew: it raises the same `Diverged`, until the limit is another.
+    """
+    file, told = folder / DIVERGED, limit._asdict()
+    before = usable(file, lambda path: read_record(path, "reason", "limit"))
+    if before is not None and before["limit"] == told:
+        raise Diverged(before["reason"])
+    try:
+        yield
+    except Diverged as error:
+        with contextlib.suppress(
+            Trouble
+        ):  # of a full disk: then the next call finds it
+            write_json(file, {"reason": str(error), "limit": told})
+        raise
 
 
 class Watch:

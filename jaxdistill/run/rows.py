@@ -31,7 +31,7 @@ def gain(pairs: Sequence[float]) -> dict[str, Any] | None:
 
 def gain_text(found: Mapping[str, Any] | None) -> str:
     """`+0.012 (0.004)`, the standard error in brackets; a dash where there is none."""
-    if found is None:
+    if found is None or math.isnan(found["mean"]):
         return "–"
     error = "" if found["error"] is None else f" ({found['error']:.3f})"
     return f"{found['mean']:+.3f}{error}"

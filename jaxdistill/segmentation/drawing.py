@@ -1,10 +1,11 @@
 """Patches of slices for a step: drawn, cut, augmented and cut again inside the program.
 
-A share of the patches is centred on a pixel of the foreground, as nnU-Net does; the
-rest lies anywhere. Each is cut with a margin, so that a turned one still has pixels in
-its corners, moved, and cut to its size; beyond a slice's edge the margin repeats its
-last pixels, which are `IGNORED`. Sample g of step s is a function of (key, s, g) alone:
-the number of devices changes nothing.
+A share of the patches is centred on a pixel of the foreground, any as likely as
+another, where nnU-Net draws a class first; the rest lies anywhere. Each is cut with a
+margin, so that a turned one still has pixels in its corners, moved, and cut to its
+size; beyond a slice's edge the margin repeats its last pixels, which are `IGNORED`.
+Sample g of step s is a function of (key, s, g) alone: the number of devices
+changes nothing.
 """
 
 from typing import Annotated, NamedTuple

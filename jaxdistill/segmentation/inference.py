@@ -29,9 +29,12 @@ def predict(
 ) -> Float[np.ndarray, "n h w k"]:
     """Logits of slices, the mean over networks; `window` 0 looks at whole ones.
 
-    Sides that a network's stride does not divide are padded by their edge. Raises
-    `InputError` for a window that no network takes.
+    Sides that a network's stride does not divide are padded by their edge. A network
+    whose norm takes statistics of a batch says what depends on `batch`, too. Raises
+    `InputError` for a window that no network takes, and for no slice at all.
     """
+    if not len(images):
+        raise InputError("there is no slice to predict: give one or more")
     look = _logits(networks)
     batch = min(batch, 1 << max(0, len(images) - 1).bit_length())
     stride = max(network.stride for network in networks)

@@ -19,6 +19,7 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxdistill.augment.paired import Paired
+from jaxdistill.errors import InputError
 from jaxdistill.ranges import Many, OneOf, Range, Rate, Weight
 from jaxdistill.segmentation.drawing import Patches, Stock, draw
 from jaxdistill.segmentation.losses.supervised import SUPERVISED
@@ -95,10 +96,12 @@ def teach(
     """The `Learner` of a class, which may be one student.
 
     Its resident data is a `Resident`; what the host supplies to a step is `numbers` of
-    the batch, of which each of several devices takes its share.
+    the batch, of which each of several devices takes its share. Raises `InputError` for
+    terms without a teacher, and for teachers whose answers cannot be averaged.
     """
     optimiser = optimise(practice)
     image = jax.ShapeDtypeStruct((1, *_side(students, teachers), channels), jnp.float32)
+    _require_teachers(students, teachers, image)
 
     def init(key: PRNGKey) -> ClassState:
         made = {}
@@ -192,6 +195,23 @@ def _told(
     said = [look(t, p, images) for t, p in zip(teachers, params, strict=True)]
     stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *said)
     return jax.lax.stop_gradient(stacked)
+
+
+def _require_teachers(
+    students: Mapping[str, Student], teachers: Sequence[Segmenter], image: Any
+) -> None:
+    for name, student in students.items():
+        if student.terms and not teachers:
+            raise InputError(
+                f"student {name!r} has losses of a teacher, {', '.join(student.terms)},"
+                " and there is none: give one, or no such losses"
+            )
+    shapes = [jax.tree.map(lambda x: x.shape, _shapes(t, image)) for t in teachers]
+    if any(shape != shapes[0] for shape in shapes):
+        raise InputError(
+            f"teachers whose outputs have the shapes {shapes} cannot speak with one "
+            "voice: give teachers of one architecture"
+        )
 
 
 def _begin(

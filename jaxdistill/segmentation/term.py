@@ -11,6 +11,11 @@ needs equal channels and they differ, a 1 x 1 adapter appears by itself, from sh
 A batch may be divided over devices, and their losses are averaged. What is no mean over
 images sums over `axis`, the mesh axis, as `total` does, so that the number of devices
 changes nothing: means over pixels of which some are ignored, ratios, relations.
+
+Ignored pixels count nowhere in what compares logits or pairs of pixels: `logits`,
+`affinity`, `field`, `region`, `structural`, `gram` by pixel. Maps that are summed over
+pixels first see them: `gram` by channel, `channel_wise`, `attention`, `importance`,
+`fitnet`, `relational`.
 """
 
 from collections.abc import Callable
@@ -117,7 +122,7 @@ def over_teachers(
     one: Callable, theirs: Float[Array, "t n h w c"], adapter: Array | tuple
 ) -> Scalar:
     """The mean over teachers; an adapter that is not needed is `()`."""
-    kernels = adapter if isinstance(adapter, jax.Array) else [None] * len(theirs)
+    kernels = [None] * len(theirs) if isinstance(adapter, tuple) else adapter
     found = [one(t, k) for t, k in zip(theirs, kernels, strict=True)]
     return sum(found[1:], found[0]) / len(found)
 

@@ -33,6 +33,7 @@ class Course(NamedTuple):
     seed: int = 0
     labelled: int = 0
     every: int = 0  # batches of films between passes over the labelled; 0: no pass
+    batches: int = 0  # of films in all, where they are not whole epochs
 
     @property
     def per_epoch(self) -> int:
@@ -47,7 +48,7 @@ class Course(NamedTuple):
     @property
     def times(self) -> int:
         """Batches of films in all."""
-        return self.per_epoch * self.epochs
+        return self.batches or self.per_epoch * self.epochs
 
     @property
     def steps(self) -> int:

@@ -40,7 +40,13 @@ from jaxdistill.selfsupervised.pretext import (
     image_keys,
     init_parts,
 )
-from jaxdistill.selfsupervised.viewing import Views, show, show_large, show_small
+from jaxdistill.selfsupervised.viewing import (
+    Views,
+    show,
+    show_large,
+    show_second,
+    show_small,
+)
 from jaxdistill.settings import declared
 from jaxdistill.types import Backbone, Head, Scalar, Standard
 
@@ -81,10 +87,11 @@ def selfevolving(
 
     def loss(params, target, memory, batch, key, now, axis):
         k_large, k_small, k_drop = jax.random.split(key, 3)
-        large = show_large(batch, k_large, views)
         if original:
             film = show(batch, k_large, views.whole)
-            large = jnp.concatenate([film, large[1:]])
+            large = jnp.concatenate([film, show_second(batch, k_large, views)])
+        else:
+            large = show_large(batch, k_large, views)
         keys = image_keys(k_drop, batch, 2 + views.locals)
         seen_t = features(backbone, target, large, standard)
         seen_s = features(backbone, params, large, standard, keys[:2])

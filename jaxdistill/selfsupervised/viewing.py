@@ -88,6 +88,14 @@ def show_large(batch: Batch, key: PRNGKey, views: Views) -> Float[Array, "2 n s 
     )
 
 
+def show_second(batch: Batch, key: PRNGKey, views: Views) -> Float[Array, "1 n s s c"]:
+    """The second of `show_large` alone."""
+    if views.first == views.second:
+        shown, numbers = views.first, batch.numbers
+        return make_views(batch.images, key, shown, 1, index=numbers, first=1)
+    return show(batch, jax.random.split(key)[1], views.second)
+
+
 def show_small(batch: Batch, key: PRNGKey, views: Views) -> Float[Array, "v n s s c"]:
     """All small views of each film, of which there is one at least, in [0, 1]."""
     small, count = views.local, views.locals

@@ -78,6 +78,7 @@ class Bench:
 
     def model(self, cell: Cell) -> Params:
         """The network of a cell, the same at every call."""
+        self.tuner.require_films(cell)  # before a pretext that may take hours
         return self.tuner.tune(cell, self.start(cell.row))
 
     def _scored(self, cell: Cell) -> Record:

@@ -1,7 +1,8 @@
 """The table of a comparison at few labels: cells to rows, rows to Markdown.
 
 A row is one way at one number of labelled films a class; its numbers are means and
-sample deviations over draws, of the test films.
+sample deviations over draws, of the test films. A pretext is trained once for all
+draws, and so errors leave out those of pretraining.
 """
 
 from collections.abc import Mapping, Sequence

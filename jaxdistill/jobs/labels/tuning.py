@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxdistill.engine.mesh import make_mesh, map_update
 from jaxdistill.engine.sampling import random_subset
-from jaxdistill.errors import Diverged
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.labels.plan import Cell, digest_of_pretraining
 from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.starting import begin_with
@@ -28,7 +28,6 @@ from jaxdistill.jobs.lessons.training import (
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.build_backbones import build_backbones
 from jaxdistill.selfsupervised.course import Course
-from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.learning import Films, State, begin, learn
 from jaxdistill.selfsupervised.pretext import UNKNOWN
 from jaxdistill.types import Params
@@ -66,11 +65,21 @@ class Tuner:
         self.films = Films(room.pool.train.images, room.pool.train.labels)
         self._programs: dict[int, Callable] = {}
 
+    def require_films(self, cell: Cell) -> None:
+        """`InputError` for more labelled films than there are of some class."""
+        pool = self.room.pool
+        films = np.bincount(np.asarray(pool.train.labels), minlength=pool.classes)
+        rare = int(films.argmin())
+        if cell.per_class > films[rare]:
+            raise InputError(
+                f"labels.per_class={cell.per_class} asks for more films than the "
+                f"{films[rare]} of class {pool.class_names[rare]!r}: lower it"
+            )
+
     def tune(self, cell: Cell, start: Path | None) -> Params:
         """The network of a cell after its steps, from a file's backbone or none.
 
-        Raises `InputError` for more films than a class has, `Diverged` for weights that
-        are not finite.
+        Raises `Diverged` for weights that are not finite.
         """
         pool, told = self.room.pool, self.config["labels"]
         draw = jax.random.fold_in(jax.random.key(told["seed"]), cell.draw)
@@ -80,7 +89,7 @@ class Tuner:
         params = self.pretext.init(k_init)
         if start is not None:
             params = begin_with(start, params, self.backbone, self.room.say)
-        regime, course = self._course(len(rows), cell.draw)
+        regime, course = build.build_course(self.config, len(rows), cell.draw)
         state = begin(self.pretext, regime, course, params)
         steps = range(self.config["tuning"]["steps"])
         fed = jax.tree.map(lambda *x: np.stack(x), *map(course.feed, steps))
@@ -93,13 +102,9 @@ class Tuner:
             )
         return state.params
 
-    def _course(self, films: int, draw: int) -> tuple[Regime, Course]:
-        regime = build.tuning_regime(self.config, films)
-        return regime, Course(films, regime.batch, regime.epochs, draw)
-
     def _program(self, films: int) -> Callable:
         if films not in self._programs:
-            learner = learn(self.pretext, *self._course(films, 0))
+            learner = learn(self.pretext, *build.build_course(self.config, films, 0))
             # One device: a few films are too few to be divided.
             self._programs[films] = map_update(learner, make_mesh(1))
         return self._programs[films]

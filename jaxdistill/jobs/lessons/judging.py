@@ -17,7 +17,7 @@ from jaxtyping import Float
 from jaxdistill.augment.resample import blur as blurred
 from jaxdistill.augment.resample import to_lines
 from jaxdistill.data.standard import from_unit
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.calibration import calibration_error
 from jaxdistill.evaluation.delong import Difference, auc_delong, delong_test
 from jaxdistill.evaluation.metrics import as_probabilities, scores
@@ -107,7 +107,10 @@ def looking(
 def probabilities(
     look: Callable[[Images], Logits], split: Split
 ) -> Float[np.ndarray, "n k"]:
-    """What a model says of every film of a split."""
+    """What a model says of every film of a split.
+
+    Raises `Diverged` for answers that are not finite, which finite weights may give.
+    """
     said = []
     for start in range(0, split.size, CHUNK):
         part = split.images[start : start + CHUNK]
@@ -115,7 +118,10 @@ def probabilities(
         part = jnp.pad(part, ((0, short), (0, 0), (0, 0), (0, 0)))
         logits = np.asarray(look(part.astype(jnp.float32) / 255))
         said.append(logits[: len(logits) - short])
-    return as_probabilities(np.concatenate(said))
+    answers = np.concatenate(said)
+    if not np.isfinite(answers).all():
+        raise Diverged("its answers on films are not finite numbers: lower its lr")
+    return as_probabilities(answers)
 
 
 def compare(first: Record, second: Record, labels: np.ndarray) -> Difference:

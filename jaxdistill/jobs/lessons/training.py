@@ -21,6 +21,7 @@ from jaxdistill.jobs.lessons.films import Shelf, supply
 from jaxdistill.jobs.lessons.watch import collapse
 from jaxdistill.jobs.settings.build_loop import build_loop
 from jaxdistill.run.kept import usable
+from jaxdistill.run.limits import remembered
 from jaxdistill.run.loop import train
 from jaxdistill.run.weights_file import fill, read_weights, write_weights
 from jaxdistill.selfsupervised.course import Course
@@ -83,8 +84,9 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
         loop = build_loop(config, folder, steps, key, room.mesh, keep=1)
         folder.mkdir(parents=True, exist_ok=True)
         resident, feed = supply(lesson.films, lesson.course)
-        state, _ = train(loop, learner, resident, feed, events)
-        _require_finite(lesson.name, state.params)
+        with remembered(folder, loop.limit):
+            state, _ = train(loop, learner, resident, feed, events)
+            _require_finite(lesson.name, state.params)
         both = {"student": state.params, "teacher": state.target}
         write_weights(file, jax.device_get(both), facts)
         found = _read(file, lesson)

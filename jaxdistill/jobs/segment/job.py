@@ -11,51 +11,35 @@ those that are done.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxdistill.data.prints import site_prints
 from jaxdistill.data.slices import frame
 from jaxdistill.engine.mesh import make_mesh, split_cpu
-from jaxdistill.errors import Diverged, InputError
+from jaxdistill.errors import InputError
 from jaxdistill.jobs.segment import pictures
 from jaxdistill.jobs.segment import table as tables
-from jaxdistill.jobs.segment.judging import Judged, costs, means, score
-from jaxdistill.jobs.segment.lessons import (
-    Room,
-    Seat,
-    Tutors,
-    begun,
-    class_of,
-    facts_of,
-    tutors,
-)
+from jaxdistill.jobs.segment.folds import Bench, run_fold
+from jaxdistill.jobs.segment.judging import costs, means, score
+from jaxdistill.jobs.segment.lessons import Room, Seat
 from jaxdistill.jobs.segment.models import load_model, save_program
-from jaxdistill.jobs.segment.plan import (
-    TEACHER,
-    Plan,
-    Pupil,
-    of_teacher,
-    plan,
-    told_of,
-)
+from jaxdistill.jobs.segment.plan import TEACHER, Plan, plan, told_of
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
 from jaxdistill.run import figures
 from jaxdistill.run import report as reports
-from jaxdistill.run.files import digest, read_record, write_atomic, write_json
+from jaxdistill.run.files import read_record, write_atomic, write_json
 from jaxdistill.run.kept import usable
 from jaxdistill.run.places import place
 from jaxdistill.run.rows import as_csv
-from jaxdistill.run.weights_file import write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.types import SitePool
 
 LATER = ("unseen", "seeds", "students")  # of the protocol: what may be added
 Config = Mapping[str, Any]
-Bench = dict[tuple[str, str, int], Judged]  # by name, site left out, seed
 
 
 def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
@@ -80,7 +64,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         for seed in wanted.seeds:
             for unseen, fold in wanted.folds.items():
                 seat = Seat(unseen, fold, seed)
-                bench |= _fold(room, config, seat, wanted.pupils, reasons)
+                bench |= run_fold(room, config, seat, wanted.pupils, reasons)
         scores = _scores(room, config, wanted, bench)
         rows = _rows(room, config, wanted, bench, scores)
         _write(home, room, config, wanted, bench, rows, reasons)
@@ -107,93 +91,6 @@ def _framed(home: Workdir, pool: SitePool, stride: int) -> tuple[int, int]:
     if not found:
         write_json(file, {"shape": (height, width)})
     return height, width
-
-
-def _fold(
-    room: Room,
-    config: Config,
-    seat: Seat,
-    pupils: Sequence[Pupil],
-    reasons: dict[str, str],
-) -> Bench:
-    """Everyone of one fold and seed, trained and scored; failures by name."""
-    bench: Bench = {}
-    taught: dict[str, Tutors] = {}
-
-    def teachers(pupil: Pupil) -> Tutors:
-        key = _voice(pupil.config)
-        if key not in taught:
-            taught[key] = tutors(room, pupil.config, seat)
-            first = next(p for p in pupils if _voice(p.config) == key)
-            name = TEACHER if key == _voice(own.config) else told_of(first)
-            one = Judged(name, key, taught[key])
-            score(room, config, seat, one)
-            bench[name, seat.unseen, seat.seed] = one
-        return taught[key]
-
-    own = next((p for p in pupils if p.name == "distilled"), pupils[0])
-    teachers(own)
-    found = {p.name: _kept(room, p, seat) for p in pupils}
-    missing = [p for p in pupils if found[p.name] is None]
-    for group in begun(room, seat, pupils, missing):
-        trained = _learned(room, seat, group, teachers(group[-1]), reasons)
-        for pupil in group:
-            if pupil in missing and pupil.name in trained:
-                _keep(room, pupil, seat, trained[pupil.name])
-                found[pupil.name] = _kept(room, pupil, seat)
-    for pupil in pupils:
-        if _listens(pupil.config):
-            teachers(pupil)
-        if (one := found[pupil.name]) is not None:
-            score(room, config, seat, one)
-            bench[pupil.name, seat.unseen, seat.seed] = one
-    return bench
-
-
-def _learned(
-    room: Room,
-    seat: Seat,
-    group: list[Pupil],
-    taught_by: Tutors,
-    reasons: dict[str, str],
-) -> dict[str, Any]:
-    try:
-        trained = class_of(room, seat, group, taught_by)
-    except Diverged as error:
-        trained = {}
-        room.say(f"class {seat.name} failed: {error}")
-    for pupil in group:
-        if pupil.name not in trained:
-            at = f"{pupil.name}, {seat.unseen} left out, seed {seat.seed}"
-            reasons[at] = "its training left the finite numbers: lower learning.lr"
-    return trained
-
-
-def _kept(room: Room, pupil: Pupil, seat: Seat) -> Judged | None:
-    """A student whose weights are in a file."""
-    network = build.build_network(pupil.config, room.pool, "student")
-    one = Judged(pupil.name, pupil.digest, Tutors((network,)))
-    path = one.file(room, seat, "models", ".safetensors")
-    if (model := usable(path, load_model)) is None:
-        return None
-    found = Tutors((network,), (model.params,), (path,))
-    return one._replace(networks=found)
-
-
-def _keep(room: Room, pupil: Pupil, seat: Seat, params: Any) -> None:
-    one = Judged(pupil.name, pupil.digest, Tutors())
-    path = one.file(room, seat, "models", ".safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_weights(path, params, facts_of(room, pupil.config, "student"))
-
-
-def _voice(config: Config) -> str:
-    """A digest of the teachers that a configuration asks for."""
-    return digest(of_teacher(config) | {"teachers": config["teachers"]})
-
-
-def _listens(config: Config) -> bool:
-    return any(one["weight"] for one in config["losses"].values())
 
 
 def _stride(config: Config, wanted: Plan) -> int:

@@ -98,19 +98,18 @@ def costs(
 def means(record: Mapping[str, Any], part: str) -> dict[str, float]:
     """The mean over cases and classes of every metric, of one part of a record.
 
-    A class that a case has not counts nowhere. `missed` counts the masks that were not
-    found at all, which have a Dice of 0 and no distance: JSON has no infinity.
+    A class that a case has not counts nowhere: it has no Dice, and its surface Dice,
+    0 where something was found, is left out with it. `missed` counts the masks that
+    were not found at all, which have a Dice of 0 and no distance: JSON has no infinity.
     """
+    cases = record[part].values()
+    told = {m: np.array([case[m] for case in cases], float) for m in METRICS}
+    there = np.isfinite(told["dice"])
     found: dict[str, float] = {}
-    for metric in METRICS:
-        values = np.array([case[metric] for case in record[part].values()], float)
-        finite = values[np.isfinite(values)]
+    for metric, values in told.items():
+        finite = values[there & np.isfinite(values)]
         found[metric] = float(finite.mean()) if finite.size else float("nan")
-    dice, distance = (
-        np.array([case[name] for case in record[part].values()], float)
-        for name in ("dice", "hd95")
-    )
-    missed = np.isfinite(dice) & ~np.isfinite(distance)
+    missed = there & ~np.isfinite(told["hd95"])
     return found | {"missed": float(missed.sum())}
 
 

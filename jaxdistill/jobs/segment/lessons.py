@@ -26,6 +26,7 @@ from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.build_loop import build_loop
 from jaxdistill.run.files import digest, read_record, write_json
 from jaxdistill.run.kept import usable
+from jaxdistill.run.limits import remembered
 from jaxdistill.run.loop import train
 from jaxdistill.run.weights_file import write_weights
 from jaxdistill.segmentation.drawing import stock
@@ -231,7 +232,9 @@ def _trained(
 ) -> Any:
     loop = build_loop(config, folder, practice.steps, key, room.mesh, keep=1)
     folder.mkdir(parents=True, exist_ok=True)
-    state, _ = train(loop, learner, data, numbers(build.build_patches(config)))
+    feed = numbers(build.build_patches(config))
+    with remembered(folder, loop.limit):
+        state, _ = train(loop, learner, data, feed)
     return jax.tree.map(np.asarray, state)
 
 

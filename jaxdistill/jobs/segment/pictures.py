@@ -38,7 +38,9 @@ def draw(
             continue
         seat = Seat(unseen, fold, seed)
         dice = _dice(score(room, config, seat, bench[last, unseen, seed]))
-        ranked = sorted(fold.test, key=lambda case: dice[case.name])
+        scored = [case for case in fold.test if np.isfinite(dice[case.name])]
+        if not (ranked := sorted(scored, key=lambda case: dice[case.name])):
+            continue
         here = {
             n: bench[n, unseen, seed] for n in COLUMNS if (n, unseen, seed) in bench
         }

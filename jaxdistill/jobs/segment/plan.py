@@ -41,6 +41,7 @@ TAUGHT_BY = (
 )
 
 TEACHER = "teacher"
+MEAN = "mean"  # the row over all sites left out
 
 Config = Mapping[str, Any]
 
@@ -84,6 +85,11 @@ def plan(config: Config, pool: SitePool) -> Plan:
         require_name("protocol.unseen", site, pool.sites)
     names: dict[str, str] = {}
     for site in pool.sites:
+        if site == MEAN:
+            raise InputError(
+                f"a site is called {MEAN!r}, as the row of the mean over sites is: "
+                "call it otherwise"
+            )
         if (other := names.setdefault(safe(site), site)) != site:
             raise InputError(
                 f"the sites {other!r} and {site!r} would have one name in files, "

@@ -112,14 +112,31 @@ def _channels(facts: Mapping[str, Any]) -> int:
 def _cases(
     files: Iterable[Path], facts: Mapping[str, Any]
 ) -> dict[Path, tuple[Path, ...]]:
-    """The files of every case, by the path that a case of one file would have."""
+    """The files of every case, by the path that a case of one file would have.
+
+    Raises `InputError` for a file that is given twice, and for modalities of a case
+    that are not numbered from 0000 on.
+    """
     found: dict[Path, list[Path]] = {}
+    known = set[Path]()
     for file in files:
+        if (whole := file.resolve()) in known:
+            raise InputError(f"{file} is given twice: name every file once")
+        known.add(whole)
         named = CHANNEL.fullmatch(start := stem(PurePosixPath(file.name)))
         several = named and _channels(facts) > 1 and is_volume(file.name)
         rest = file.name.removeprefix(start)
         name = file.with_name(f"{named[1]}{rest}") if named and several else file
         found.setdefault(name, []).append(file)
+    for name, case in found.items():
+        numbers = [CHANNEL.fullmatch(stem(PurePosixPath(f.name))) for f in sorted(case)]
+        told = [int(m[2]) for m in numbers if m and name not in case]
+        if told != list(range(len(told))):
+            has = ", ".join(f.name for f in sorted(case))
+            raise InputError(
+                f"the modalities of {name} are {has}: number them as in the training, "
+                "from _0000 on"
+            )
     return {name: tuple(sorted(case)) for name, case in found.items()}
 
 

@@ -2,16 +2,17 @@
 
 A row is one kind of training on one site left out, or the mean over these sites. Its
 numbers are means and deviations over seeds, of the mean over cases and classes; those
-of the row `mean` are over seeds as well, of the mean over sites.
+of the row `mean` are over seeds as well, of the mean over sites. A seed that has no
+number for one of the sites, as where all of a site was missed, has none for the mean.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxdistill.jobs.segment.judging import METRICS as SCORED
+from jaxdistill.jobs.segment.plan import MEAN
 from jaxdistill.run.report import (
     human_bytes,
     human_count,
@@ -22,7 +23,7 @@ from jaxdistill.run.report import (
 from jaxdistill.run.rows import Row, gain, gain_text, spread
 
 METRICS = (*SCORED, "missed")
-SHOWN = ("dice", "hd95", "assd", "nsd")
+SHOWN = {"dice": "Dice", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
 # By key: what a column of costs is called, and how its numbers are written.
 COSTS = {
     "parameters": ("parameters", "{:,}".format),
@@ -30,7 +31,6 @@ COSTS = {
     "flops_per_slice": ("FLOPs/slice", human_count),
     "seconds_per_slice": ("s/slice", human_seconds),
 }
-MEAN = "mean"
 Scores = Mapping[tuple[str, str, int], Mapping[str, float]]  # by name, site, seed
 
 
@@ -47,7 +47,10 @@ def rows_of(
         for site in (*sites, MEAN):
             here = sites if site == MEAN else (site,)
             runs = [
-                {m: _mean([scores[name, s, seed][m] for s in here]) for m in METRICS}
+                {
+                    m: float(np.mean([scores[name, s, seed][m] for s in here]))
+                    for m in METRICS
+                }
                 for seed in seeds
                 if all((name, s, seed) in scores for s in here)
             ]
@@ -70,11 +73,14 @@ def runs_of(scores: Scores) -> list[Row]:
 def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
     """Means over the sites with costs, then Dice by site, then what failed."""
     sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))
-    head = ["trained", "Dice", "HD95", "ASSD", "NSD", "gain in Dice (standard error)"]
+    shown = dict(SHOWN)
+    if any(row["missed"]["mean"] > 0 for row in rows):
+        shown["missed"] = "masks missed"
+    head = ["trained", *shown.values(), "gain in Dice (standard error)"]
     cells = [[*head, *(title for title, _ in COSTS.values())]]
     for row in rows:
         if row["site"] == MEAN:
-            told = [score_text(row[metric]) for metric in SHOWN]
+            told = [score_text(row[metric]) for metric in shown]
             costs = [
                 written(row[key]) if row.get(key) is not None else "–"
                 for key, (_, written) in COSTS.items()
@@ -103,8 +109,3 @@ def _gain(
         if (name, site, seed) in scores and ("alone", site, seed) in scores
     ]
     return None if name == "alone" else gain(pairs)
-
-
-def _mean(values: Sequence[float]) -> float:
-    finite = [v for v in values if math.isfinite(v)]
-    return float(np.mean(finite)) if finite else math.nan

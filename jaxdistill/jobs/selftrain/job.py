@@ -90,8 +90,12 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
                 robust = config["eval"]["robustness"] and name in wanted.ends()
                 network = build_backbones(way.config, pool).network
                 blur = config["eval"]["blur"]
-                bench[name, seed] = judge(room, network, taught, blur, robust)
-                models[name, seed] = taught
+                try:
+                    bench[name, seed] = judge(room, network, taught, blur, robust)
+                    models[name, seed] = taught
+                except Diverged as error:
+                    say(f"{name} of seed {seed} failed: {error}")
+                    reasons[f"{name}, seed {seed}"] = str(error)
         rows = _rows(room, wanted, bench)
         _write(home, room, config, wanted, rows, bench, models, reasons)
         summary = _summary(school, config, rows, bench, reasons)

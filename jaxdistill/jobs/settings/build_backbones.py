@@ -79,7 +79,12 @@ def build_views(settings: Mapping[str, Any], built: Built, pool: Pool) -> Views:
     views = viewing(Viewing(**settings), pool.image_shape[0])
     backbone, channels = built.backbone, pool.image_shape[2]
     like = jax.eval_shape(backbone.init, jax.random.key(0))
-    for size in {views.first.size, *([views.local.size] if views.locals else [])}:
+    sizes = {"size": views.first.size}
+    sizes |= {"local": views.local.size} if views.locals else {}
+    for key, size in sizes.items():
         image = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
-        jax.eval_shape(lambda p, x: backbone.features(p, x), like, image)
+        try:
+            jax.eval_shape(lambda p, x: backbone.features(p, x), like, image)
+        except InputError as error:
+            raise InputError(f"views.{key} is {size} pixels, and {error}") from error
     return views

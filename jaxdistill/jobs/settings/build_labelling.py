@@ -7,6 +7,7 @@ from jaxdistill import networks
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
 from jaxdistill.jobs.settings.labelling import Tuning
 from jaxdistill.networks.parts import build_parts
+from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.pretext import Pretext
 from jaxdistill.selfsupervised.recipes import PRETEXTS, RECIPES, build_pretext
@@ -44,20 +45,22 @@ def build_tuning(config: Config, pool: Pool) -> Pretext:
     return supervised(built.backbone, built.classes, view, standard, probe=told.probe)
 
 
-def tuning_regime(config: Config, films: int) -> Regime:
-    """The regime of a tuning on so many films: its steps are always as many."""
+def build_course(config: Config, films: int, seed: int) -> tuple[Regime, Course]:
+    """A tuning on so many films: steps, and so rates, are those of any other."""
     told = config["tuning"]
-    batch = min(told["most"], films)
+    steps, batch = told["steps"], min(told["most"], films)
     own = {key: told[key] for key in Regime._fields if key in told}
-    epochs = -(-told["steps"] // (films // batch))
-    return Regime(
+    per_epoch = films // batch
+    epochs = -(-steps // per_epoch)
+    regime = Regime(
         **own,
         batch=batch,
         lr_batch=batch,
         epochs=epochs,
-        warmup=WARMUP * epochs,
+        warmup=WARMUP * steps / per_epoch,
         frozen=0.0,
     )
+    return regime, Course(films, batch, epochs, seed, batches=steps)
 
 
 def build_judge(config: Config, pool: Pool) -> Network:

@@ -13,8 +13,12 @@ The N x N affinities are never built. With S, R the N x C matrices of a class's 
     || S S^T - R R^T ||^2 = || S^T S ||^2 + || R^T R ||^2 - 2 || S^T R ||^2
 
 (Frobenius), which takes N C^2 products and C^2 numbers, holds for any numbers of
-channels, and summed over classes gives the pairs of equal class exactly; all pairs come
-from the sums of the same products.
+channels, and summed over classes gives the pairs of equal class exactly. Pairs of two
+classes k and l come from the products of both, <X, Y> the sum of X * Y:
+
+    2 (< S_k^T S_k, S_l^T S_l > + < R_k^T R_k, R_l^T R_l > - 2 < S_k^T R_k, S_l^T R_l >)
+
+and not as all pairs less those of one class: of a small class a float32 keeps nothing.
 """
 
 from typing import Annotated, NamedTuple
@@ -65,9 +69,12 @@ def affinity_energies(
         _grams(s * here[..., k : k + 1], t * here[..., k : k + 1])
         for k in range(classes)
     ]
-    same = jnp.stack([_distance(gram) for gram in grams]).sum(axis=0)
-    whole = _distance(jax.tree.map(lambda *parts: sum(parts), *grams))
-    other = jnp.maximum(whole - same, 0.0)  # of squares: below 0 by rounding alone
+    same, before = _distance(grams[0], grams[0]), grams[0]
+    other = jnp.zeros_like(same)
+    for gram in grams[1:]:
+        same += _distance(gram, gram)
+        other += 2.0 * _distance(gram, before)
+        before = jax.tree.map(jnp.add, before, gram)
     counts = here.sum(axis=1)
     pairs, inside = counts.sum(axis=1) ** 2, (counts**2).sum(axis=1)
     return Energies(_mean(same, inside), _mean(other, pairs - inside))
@@ -79,7 +86,8 @@ def affinity_distance(
     """Mean over images and all pairs of pixels of `(s_i . s_j - t_i . t_j)^2`."""
     here = counted(masks).reshape(len(masks), -1, 1)
     s, t = (unit(x).reshape(len(masks), -1, x.shape[-1]) for x in (student, teacher))
-    return _mean(_distance(_grams(s * here, t * here)), here.sum((1, 2)) ** 2).mean()
+    gram = _grams(s * here, t * here)
+    return _mean(_distance(gram, gram), here.sum((1, 2)) ** 2).mean()
 
 
 @declared("losses.affinity")
@@ -127,9 +135,11 @@ def _grams(s: Array, t: Array) -> _Grams:
     return _Grams(product(s, s), product(t, t), product(s, t))
 
 
-def _distance(grams: _Grams) -> Float[Array, " n"]:
-    mine, theirs, between = (jnp.square(g).sum((1, 2)) for g in grams)
-    return jnp.maximum(mine + theirs - 2.0 * between, 0.0)
+def _distance(some: _Grams, others: _Grams) -> Float[Array, " n"]:
+    """The squared differences, over pairs of a pixel of `some` and one of `others`."""
+    products = ((a * b).sum((1, 2)) for a, b in zip(some, others, strict=True))
+    mine, theirs, between = products
+    return jnp.maximum(mine + theirs - 2.0 * between, 0.0)  # below by rounding alone
 
 
 def _mean(total: Array, count: Array) -> Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdistill.ranges import OneOf
-from jaxdistill.segmentation.term import Features, Masks, Term, on_levels
+from jaxdistill.segmentation.term import Features, Masks, Term, on_levels, total
 from jaxdistill.settings import declared
 from jaxdistill.types import Scalar
 
@@ -30,13 +30,16 @@ def attention_distance(
 
 
 def attention_norm(
-    student: Features, teacher: Float[Array, "n h w c2"], masks: Masks
+    student: Features,
+    teacher: Float[Array, "n h w c2"],
+    masks: Masks,
+    axis: str | None = None,
 ) -> Scalar:
-    """The form of the paper."""
+    """The form of the paper; `axis` names the mesh axis that divides the batch."""
     del masks
     apart = attention_map(student) - attention_map(teacher)
     square = jnp.square(apart).sum(axis=1)
-    return jnp.sqrt(jnp.maximum(square, 1e-12)).sum()
+    return total(jnp.sqrt(jnp.maximum(square, 1e-12)).sum(), axis)
 
 
 def attention_map(features: Features, power: int = 2) -> Float[Array, "n p"]:
@@ -51,4 +54,6 @@ def attention(
     *, form: Annotated[str, OneOf(FORMS), "the program's, or the paper's"] = "code"
 ) -> Term:
     """Attention transfer at both levels; see the head."""
-    return on_levels(attention_distance if form == "code" else attention_norm)
+    if form == "code":
+        return on_levels(attention_distance)
+    return on_levels(attention_norm, whole=True)

@@ -4,8 +4,13 @@
     focal_dice   half focal, half Dice of the foreground over the whole batch, as Qin et
                  al. 2021, arXiv:2108.09987
 
-Dice is soft, by image and class, the background left out, with 1 added above and below
-(`optax.losses.dice_loss`). Ignored pixels count nowhere. `axis` names the mesh axis
+Dice is soft, of P and G the sums of probabilities and of the mask, I that of their
+product, the background left out:
+
+    dice_ce      (2 I + 2) / (P + G + 2) by image and class (`optax.losses.dice_loss`)
+    focal_dice   (2 I + 1) / (P + G + 1) by class, over the batch
+
+Ignored pixels count nowhere. `axis` names the mesh axis
 that the batch is divided over.
 """
 
