@@ -52,7 +52,8 @@ TRACED: set[str] = set()
 def blank_pool(config) -> Pool:
     """A pool of black images with the shape and the classes of a config's data."""
     name = config["data"]["name"]
-    side, classes = config["data"].get("size", SIZES.get(name)), CLASSES[name]
+    side = config["data"].get("size", SIZES.get(name))
+    classes = CLASSES.get(name) or len(config["data"]["classes"].split(","))
     one = Standard(jnp.zeros(1), jnp.ones(1))
     most = max(256, config[config["method"]].get("batch_real", 0))  # a batch of a class
     labels = jnp.repeat(jnp.arange(classes), most)
