@@ -34,6 +34,7 @@ from jaxdistill.distillation.initial import initial as initial
 from jaxdistill.distillation.mosaic import multi_formation as multi_formation
 from jaxdistill.distillation.survey import survey_experts as survey_experts
 from jaxdistill.engine.sampling import random_subset as random_subset
+from jaxdistill.engine.schedule import Schedule as Schedule
 from jaxdistill.engine.training import Recipe as Recipe
 from jaxdistill.engine.unroll import unroll as unroll
 from jaxdistill.errors import InputError as InputError

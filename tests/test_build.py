@@ -1,5 +1,6 @@
 """Every config file, and how a configuration becomes calls of the library."""
 
+import dataclasses
 import math
 import runpy
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from helpers import assert_close, assert_same_bits, toy_pool, toy_synthetic
 from tiny import get_config
 
+from jaxdistill.data.standard import fit_zca
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.distil import rules
@@ -90,6 +92,17 @@ def test_a_config_builds_all_that_a_run_needs(file, mode):
 
 def tiny_config() -> dict:
     return resolve(get_config().to_dict())
+
+
+def test_mosaics_of_whitened_images_are_refused():
+    config, pool = tiny_config() | {"mosaic": 2}, toy_pool()
+    white = fit_zca(np.asarray(pool.train.images))
+    pool = dataclasses.replace(pool, train=pool.train._replace(standard=white))
+    network = build.build_network(config, pool)
+    judge = Judge(network, pool, config, (), jax.random.key(0), make_mesh(1))
+    start = build.build_initial(config, pool, jax.random.key(1))
+    with pytest.raises(InputError, match="mosaic=2 cuts images in cells, and data.zca"):
+        rules.require_method(config, judge, start, make_mesh(1))
 
 
 def test_more_networks_are_read_from_a_line():

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import CLASSES, tanh_network, toy_pool, toy_synthetic
 
+from jaxdistill.distillation.distill import distill
 from jaxdistill.distillation.distillers.distribution import distribution_matching
 from jaxdistill.distillation.initial import initial
 from jaxdistill.distillation.mosaic import (
@@ -77,6 +79,12 @@ def test_a_method_on_mosaics_is_the_method_on_their_cells():
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     grads = jax.grad(lambda s: tiled.loss(s, inner, batch, key)[0])(synthetic)
     assert np.all(np.abs(grads.images) > 0)
+    # The library's own start is of mosaics as well: one step moves little from it.
+    still = optax.set_to_zero()
+    told = {"ipc": 2, "steps": 1, "steps_per_call": 1, "key": key, "optimiser": still}
+    made = distill(tiled, toy_pool(), **told)
+    first = initial(toy_pool(), 2, jax.random.split(key, 3)[0], mosaic=2)
+    np.testing.assert_allclose(made.images, first.images, rtol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0, 3])

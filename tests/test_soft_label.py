@@ -174,6 +174,20 @@ def test_a_pool_trains_on_the_set_and_renews_its_old():
     assert last.age.tolist() == [2, 0]
 
 
+@pytest.mark.parametrize("inner", ["momentum", "adam"])
+def test_a_set_for_a_pool_is_judged_as_its_pool_was_trained(inner):
+    """Every pass over the rates begins with a fresh state of the inner optimiser."""
+    network, synthetic = tanh_network(), scheduled()
+    method = method_of(start="pool", nets=1, max_age=9, inner=inner)
+    nets, batch = problem(method)
+    for _ in range(3):
+        nets = method.advance(nets, (), synthetic, batch, KEY)
+    first = jax.tree.map(lambda x: x[0], problem(method)[0].params)
+    data = (synthetic.images, jax.nn.softmax(synthetic.logits))
+    last = follow(network, Schedule(inner, 3), first, data, synthetic.lr)
+    np.testing.assert_allclose(nets.params["in"][0], last["in"], rtol=1e-5)
+
+
 def test_a_set_with_a_schedule_is_judged_by_it():
     pool, network = toy_pool(), starting_at(tanh_network(), KEY, "3")
     synthetic = initial(pool, 4, KEY, lr=0.3, schedule=(3, 2))

@@ -295,6 +295,19 @@ def test_a_step_above_the_threshold_changes_nothing():
     assert_same_bits(after._replace(step=before.step), before)
 
 
+def test_a_step_above_the_threshold_leaves_the_average_where_it_was():
+    method, synthetic = tanh_method(threshold=1e-3, segments=2), toy_synthetic()
+    optimiser = outer_optimiser(*[optax.sgd(0.5)] * 3)
+    learner = distilling(method, synthetic, optimiser, average_decay=0.5)
+    state = learner.init(jax.random.key(0))
+    apart = jax.tree.map(lambda x: x + 1.0, state.average)
+    fed = method.source.feed(0)
+    run = jax.jit(lambda s: learner.update(s, (), fed, jax.random.key(9), None))
+    after, metrics = run(state._replace(average=apart))
+    assert metrics["kept"] == 0
+    assert_same_bits(after.average, apart)
+
+
 def test_a_threshold_between_two_segments_keeps_the_lower():
     synthetic = toy_synthetic()
     both, grads_both, matched = value_and_grad(tanh_method(segments=2), synthetic)

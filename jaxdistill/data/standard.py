@@ -8,6 +8,7 @@ with statistics of the training split, U L U^T the covariance of its flattened p
 (Cazenavette et al. 2022).
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxdistill.errors import InputError
 from jaxdistill.types import Images, Standard, Whitening
 
+EXACT = jax.lax.Precision.HIGHEST  # a small step of pixels is a difference of products
 ZCA_MOST_PIXELS = 4096  # the d x d covariance takes 134 MB in float64 at this size
 
 
@@ -70,7 +72,7 @@ def from_unit(pixels: Float[Array, "n h w c"], standard: Standard) -> Images:
         return (pixels - _row(standard.mean)) / _row(standard.std)
     w = standard.whitening
     flat = pixels.reshape(len(pixels), -1) - w.centre[None]
-    return (flat @ w.forward).reshape(pixels.shape)
+    return jnp.matmul(flat, w.forward, precision=EXACT).reshape(pixels.shape)
 
 
 def to_unit(inputs: Images, standard: Standard) -> Float[Array, "n h w c"]:
@@ -78,8 +80,8 @@ def to_unit(inputs: Images, standard: Standard) -> Float[Array, "n h w c"]:
     if standard.whitening is None:
         return inputs * _row(standard.std) + _row(standard.mean)
     w = standard.whitening
-    flat = inputs.reshape(len(inputs), -1) @ w.inverse + w.centre[None]
-    return flat.reshape(inputs.shape)
+    flat = jnp.matmul(inputs.reshape(len(inputs), -1), w.inverse, precision=EXACT)
+    return (flat + w.centre[None]).reshape(inputs.shape)
 
 
 def _row(channels: Array) -> Array:

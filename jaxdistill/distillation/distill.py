@@ -128,14 +128,13 @@ def distilling(
             loss, matched, grads = jax.lax.pmean((loss, matched, grads), axis)
         updates, opt = optimiser.update(grads, state.opt, state.synthetic)
         moved = optax.apply_updates(state.synthetic, updates)
-        # A step none of whose batch was kept changes nothing, momentum included.
-        synthetic, opt = jax.tree.map(
+        # A step none of whose batch was kept changes nothing, momentum and average
+        # included.
+        average = optax.incremental_update(moved, state.average, 1.0 - average_decay)
+        synthetic, opt, average = jax.tree.map(
             lambda new, old: jnp.where(matched.kept > 0, new, old),
-            (moved, opt),
-            (state.synthetic, state.opt),
-        )
-        average = optax.incremental_update(
-            synthetic, state.average, 1.0 - average_decay
+            (moved, opt, average),
+            (state.synthetic, state.opt, state.average),
         )
         inner = method.advance(state.inner, matched.residual, synthetic, batch, keys[2])
         norms = {
@@ -223,7 +222,7 @@ def distill(
     k_start, k_init, k_run = jax.random.split(key, 3)
     if start is None:
         assert ipc is not None  # refused above
-        start = initial(pool, ipc, k_start)
+        start = initial(pool, ipc, k_start, mosaic=method.mosaic)
     usual = map(moving, (IMAGES, LABELS, LR))
     optimiser = optimiser or outer_optimiser(*usual)
     learner = distilling(method, start, optimiser, average_decay=average_decay)

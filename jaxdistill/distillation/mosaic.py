@@ -77,4 +77,4 @@ def multi_formation(method: Method, factor: int) -> Method:
     def advance(inner, residual, synthetic, batch, key):
         return method.advance(inner, residual, decode(synthetic, factor), batch, key)
 
-    return method._replace(loss=loss, advance=advance)
+    return method._replace(loss=loss, advance=advance, mosaic=factor)

@@ -18,8 +18,8 @@ from jaxtyping import Float
 
 from jaxdistill.distillation.experts import Experts
 from jaxdistill.errors import InputError
-from jaxdistill.evaluation.evaluate import predict
-from jaxdistill.evaluation.metrics import scores, summarise
+from jaxdistill.evaluation.evaluate import predict_logits
+from jaxdistill.evaluation.metrics import as_probabilities, scores, summarise
 from jaxdistill.types import Network, Split
 
 Row = dict[str, Any]
@@ -45,10 +45,11 @@ def survey_experts(
     if min(span, rows, sample) < 1:
         raise InputError(f"span={span}, rows={rows}, sample={sample} must be 1 or more")
     labels = np.asarray(split.labels)
-    probabilities = jax.jit(lambda params: predict(network, params, split))
+    logits = jax.jit(lambda params: predict_logits(network, params, split))
 
     def measure(expert: int, epoch: int) -> Mapping[str, Any]:
-        found = scores(np.asarray(probabilities(experts.read(expert, epoch))), labels)
+        said = as_probabilities(np.asarray(logits(experts.read(expert, epoch))))
+        found = scores(said, labels)
         return found | {"agreement": agreement(experts, expert, epoch, span)}
 
     numbers = range(min(sample, experts.count))

@@ -9,6 +9,7 @@ trained.
 
 from typing import Annotated, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -22,7 +23,10 @@ INNERS: dict[str, Inner] = {"sgd": SGD, "momentum": momentum(0.9), "adam": adam(
 
 
 class Schedule(NamedTuple):
-    """How the rates of a set are used: by which optimiser, and how many times over."""
+    """How the rates of a set are used: by which optimiser, and how many times over.
+
+    Every pass begins with a fresh state of the optimiser, as in distillation.
+    """
 
     inner: Annotated[str, OneOf(("sgd", "momentum", "adam")), "its optimiser"] = "sgd"
     passes: Annotated[Many, "how many times over"] = 1
@@ -67,12 +71,19 @@ def follow(
 ) -> Params:
     """The network that a set of images and targets trains from `start`; pure."""
     rows = step_rows(len(data[0]), *rates.shape)
-    return unroll(
-        step_loss(network),
-        start,
-        data,
-        jnp.tile(rates.reshape(-1), schedule.passes),
-        jnp.tile(rows, (schedule.passes, 1, 1)),
-        inner=optimiser(schedule.inner),
-        gradient="plain",
-    )
+    inner = optimiser(schedule.inner)
+
+    def once(params: Params) -> Params:
+        return unroll(
+            step_loss(network),
+            params,
+            data,
+            rates.reshape(-1),
+            rows,
+            inner=inner,
+            gradient="plain",
+        )
+
+    if schedule.passes == 1:
+        return once(start)
+    return jax.lax.fori_loop(0, schedule.passes, lambda _, p: once(p), start)

@@ -53,17 +53,17 @@ class Examples(NamedTuple):
         return self.targets.shape[0]
 
 
-# Epochs beyond those named, and epochs beyond the share before the rate falls.
+# Epochs beyond those named; the rate falls after one more than these and the share.
 PROTOCOLS = {"reference": 1, "counted": 0}
 
 
 class Recipe(NamedTuple):
     """How to train; the defaults are the literature's evaluation (Zhao et al. 2021).
 
-    After `drop_at` of the epochs the rate falls to a tenth (1: never). The reference
-    program counts from 0 to `epochs` inclusive and lets the rate fall after the epoch
-    numbered `epochs // 2 + 1`; so does the protocol "reference", where "counted" trains
-    as many epochs as it says. `rho` above 0 asks for flat trajectories, `orthogonal` is
+    One epoch after `drop_at` of the epochs the rate falls to a tenth (1: never). The
+    reference program counts from 0 to `epochs` inclusive and lets the rate fall after
+    the epoch numbered `epochs // 2 + 1`; so does the protocol "reference", where
+    "counted" trains as many epochs as it says. `rho` above 0 asks for flat trajectories, `orthogonal` is
     their `a`. `average` above 0 keeps the moving average of the parameters; it is its
     decay a step.
     """

@@ -54,7 +54,9 @@ def evaluate(
     """Train `seeds` fresh networks on `train_set`, score them on `test`, summarise.
 
     The result is `{metric: {"mean", "std", "n"}}`, see `evaluation.metrics.scores`. A
-    set with a rate for every step trains by these, other sets by the recipe. Raises
+    set with a rate for every step trains by these, in one pass by plain descent, or by
+    the `Schedule` that is given: that of a pool, and of a set learned with another
+    inner optimiser, which a set does not tell. Other sets train by the recipe. Raises
     `InputError` for sets, splits and networks of other images or classes, and for a
     rate that is not one number above 0, or one for every step.
     """

@@ -141,7 +141,15 @@ def fingerprint(parcel: Parcel, params: Params) -> Logits:
 
 
 def sealed(parcel: Parcel) -> tuple[Parcel, Params]:
-    """The parcel with what its network answers here, and that network."""
+    """The parcel with what its network answers here, and that network.
+
+    Raises `InputError` for whitened inputs, which a parcel has no room to tell of.
+    """
+    if parcel.standard.whitening is not None:
+        raise InputError(
+            "the parcel's inputs are whitened, and its file tells a mean and a deviation "
+            "alone: distil without data.zca"
+        )
     params = regenerate(parcel)
     logits = np.asarray(fingerprint(parcel, params))
     return parcel._replace(expected=logits), params

@@ -51,6 +51,7 @@ class Method(NamedTuple):
     advance: Callable[[PyTree, PyTree, Synthetic, PyTree, PRNGKey], PyTree]
     source: Source
     population: bool
+    mosaic: int = 1  # a side of the images that each image of the set holds
 
 
 class Learner(NamedTuple):

@@ -17,7 +17,10 @@ pool trains its networks on the set, so that it serves a network at every age.
 
 `window` is the truncation of RaT-BPTT (Feng et al., ICLR 2024, arXiv:2311.07025): a
 random number of steps without gradient, then so many with; inner Adam and its state are
-as there. The sweep needs no truncation for memory, only against noisy gradients.
+as there. That number is drawn at every outer step and for every network, where theirs is
+drawn once a pass over the real data; neither the clip at twice the norm's moving average
+nor the start at unit norm is here. The sweep needs no truncation for memory, only
+against noisy gradients.
 
 Different from the reference programs: labels are softmax of logits, so they stay
 probabilities; rates are softplus; the real batch is balanced over classes; every device
@@ -85,7 +88,7 @@ def soft_label(
     batch_real: Annotated[Many, "real images of every class", Small(2)] = 100,
     nets: Annotated[Many, "networks a step; a multiple of the devices"] = 1,
     start: Annotated[str, OneOf(STARTS), "of these networks"] = "random",
-    max_age: Annotated[Many, "passes over the set of a network in the pool"] = 10,
+    max_age: Annotated[Many, "schedules that a network of the pool follows"] = 10,
     inner: Annotated[str, OneOf(INNERS), "optimiser of the inner steps"] = "sgd",
     window: Annotated[ManyOrNone, "inner steps that take a gradient; 0: all"] = 0,
     gradient: Annotated[str, OneOf(GRADIENTS), "way through the inner steps"] = "sweep",
@@ -94,7 +97,7 @@ def soft_label(
     """Lower the loss on `batch_real` images of each class after training on the set.
 
     `start` says what `nets` networks begin from; for "fixed" pass `starting_at` as the
-    network. A network of a pool is drawn anew after `max_age` passes over the set.
+    network. A network of a pool is drawn anew after `max_age` schedules.
     `window` is how many of the steps take a gradient (0: all). Raises `InputError` for
     a start, an inner optimiser or a window that does not exist.
     """

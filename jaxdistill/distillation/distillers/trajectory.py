@@ -129,8 +129,8 @@ def trajectory_matching(
         losses, errors = map_population(
             lambda s: match(synthetic, state, s, key), segment, mode=population
         )
-        # A NaN is not above the threshold: it is kept, shows in the loss and stops the
-        # run.
+        # What is not finite shows in the mean, kept or not, and stops the run: the
+        # threshold is for segments that teach too much, not for walks that are lost.
         kept = ~(losses > threshold) if threshold else jnp.ones_like(losses, bool)
         metrics = {"match": losses.mean()}
         residual = jax.tree.map(lambda e: e.mean(axis=0), errors)

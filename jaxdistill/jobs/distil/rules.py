@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxdistill.distillation.distill import require_shared, require_step
 from jaxdistill.distillation.experts import Experts
+from jaxdistill.errors import InputError
 from jaxdistill.jobs.judging.judge import Judge
 from jaxdistill.jobs.settings.build import Given, build_method, build_policy
 from jaxdistill.types import Network, Pool, Synthetic
@@ -31,6 +32,11 @@ def require_method(
     config: Mapping[str, Any], judge: Judge, start: Synthetic, mesh: Mesh
 ) -> None:
     """`InputError` for a method that does not fit the set, the experts or the mesh."""
+    if config["mosaic"] > 1 and judge.pool.standard.whitening is not None:
+        raise InputError(
+            f"mosaic={config['mosaic']} cuts images in cells, and data.zca=true whitens "
+            "whole ones: leave one of them out"
+        )
     network, name = judge.network, config["method"]
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     nothing = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)

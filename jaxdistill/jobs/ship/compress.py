@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxdistill.data.prints import prints
 from jaxdistill.errors import InputError
-from jaxdistill.evaluation.evaluate import predict
-from jaxdistill.evaluation.metrics import scores, summarise
+from jaxdistill.evaluation.evaluate import predict_logits
+from jaxdistill.evaluation.metrics import as_probabilities, scores, summarise
 from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import SavedSet, load_synthetic, require_fits
 from jaxdistill.jobs.settings import build
@@ -146,8 +146,11 @@ def judged(source: Source, learned: Params, regenerated: Params) -> dict[str, An
     """Test scores of both networks, and the share of images they call alike."""
     pool = source.pool
     network = build.build_network(source.config, pool)
-    run = jax.jit(partial(predict, network))
-    both = [np.asarray(run(params, pool.test)) for params in (learned, regenerated)]
+    run = jax.jit(partial(predict_logits, network))
+    both = [
+        as_probabilities(np.asarray(run(params, pool.test)))
+        for params in (learned, regenerated)
+    ]
     labels = np.asarray(pool.test.labels)
     found = [source.full, *(summarise([scores(p, labels)]) for p in both)]
     alike = np.mean(both[0].argmax(axis=1) == both[1].argmax(axis=1))

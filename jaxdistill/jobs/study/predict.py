@@ -25,7 +25,7 @@ from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.jobs.study.advice import advice, text
 from jaxdistill.jobs.study.points import METRIC, Point, relation_of
 from jaxdistill.jobs.study.sets import set_config
-from jaxdistill.ranges import Filled, Range
+from jaxdistill.ranges import Filled, Range, words_of
 from jaxdistill.run.files import read_json, write_atomic, write_json
 from jaxdistill.run.places import absolute
 from jaxdistill.settings import Setting, settings_of
@@ -71,8 +71,8 @@ def run(
     for note in _differences(study["config"]["eval"], config["eval"]):
         say(f"note: {note}")
     judge = blind(parts.judge)
-    ways = study["config"]["compare"]["augmentation"].replace(" ", "").split(",")
-    plan = Plan((), ("random",), ipcs, ("hard",), tuple(ways))
+    ways = words_of(study["config"]["compare"]["augmentation"])
+    plan = Plan((), ("random",), ipcs, ("hard",), ways)
     whole = None if fast else _whole(judge, plan, say)
     rows = [_row(_random(judge, ipc, plan, say), ipc, relation, study) for ipc in ipcs]
     for row in rows:

@@ -7,6 +7,7 @@ from typing import Any
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.compare.plan import plan
 from jaxdistill.jobs.settings.varying import changed
+from jaxdistill.ranges import words_of
 from jaxdistill.run.workdir import flatten
 
 OWN = ("study", "devices")  # belong to the whole study
@@ -60,6 +61,6 @@ def set_config(config: Mapping[str, Any], name: str) -> Config:
     made = changed(common, values, f"study.sets.{name}")
     del made["study"]
     coresets = made["compare"]["coresets"]
-    if "random" not in coresets.replace(" ", "").split(","):
+    if "random" not in words_of(coresets):
         made["compare"]["coresets"] = f"random,{coresets}"
     return made
