@@ -101,7 +101,7 @@ def test_mosaics_of_whitened_images_are_refused():
     network = build.build_network(config, pool)
     judge = Judge(network, pool, config, (), jax.random.key(0), make_mesh(1))
     start = build.build_initial(config, pool, jax.random.key(1))
-    with pytest.raises(InputError, match="mosaic=2 cuts images in cells, and data.zca"):
+    with pytest.raises(InputError, match="mosaic=2 cuts images in cells"):
         rules.require_method(config, judge, start, make_mesh(1))
 
 

@@ -63,9 +63,9 @@ class Recipe(NamedTuple):
     One epoch after `drop_at` of the epochs the rate falls to a tenth (1: never). The
     reference program counts from 0 to `epochs` inclusive and lets the rate fall after
     the epoch numbered `epochs // 2 + 1`; so does the protocol "reference", where
-    "counted" trains as many epochs as it says. `rho` above 0 asks for flat trajectories, `orthogonal` is
-    their `a`. `average` above 0 keeps the moving average of the parameters; it is its
-    decay a step.
+    "counted" trains as many epochs as it says. `rho` above 0 asks for flat
+    trajectories, `orthogonal` is their `a`. `average` above 0 keeps the moving average
+    of the parameters; it is its decay a step.
     """
 
     epochs: Annotated[Count, "passes over the training set", Small(2)] = 1000

@@ -147,8 +147,8 @@ def sealed(parcel: Parcel) -> tuple[Parcel, Params]:
     """
     if parcel.standard.whitening is not None:
         raise InputError(
-            "the parcel's inputs are whitened, and its file tells a mean and a deviation "
-            "alone: distil without data.zca"
+            "the parcel's inputs are whitened, and its file tells a mean and a "
+            "deviation alone: distil without data.zca"
         )
     params = regenerate(parcel)
     logits = np.asarray(fingerprint(parcel, params))

@@ -92,9 +92,7 @@ def kernel_regression(
     features: Annotated[
         str, OneOf(("last", "tangent")), "last as FRePo, tangent as RCIG"
     ] = "last",
-    ridge: Annotated[
-        Positive, "in mean squared lengths of the last layer's features"
-    ] = 1e-6,
+    ridge: Annotated[Positive, "in mean squares of the last layer's features"] = 1e-6,
     iterations: Annotated[Count, "of the solver for tangents"] = 20,
     net_lr: Annotated[Rate, "rate of the networks in the pool"] = 3e-4,
     flips: Annotated[bool, "add every image's mirror image to the set"] = False,

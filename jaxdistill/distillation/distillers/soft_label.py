@@ -17,10 +17,10 @@ pool trains its networks on the set, so that it serves a network at every age.
 
 `window` is the truncation of RaT-BPTT (Feng et al., ICLR 2024, arXiv:2311.07025): a
 random number of steps without gradient, then so many with; inner Adam and its state are
-as there. That number is drawn at every outer step and for every network, where theirs is
-drawn once a pass over the real data; neither the clip at twice the norm's moving average
-nor the start at unit norm is here. The sweep needs no truncation for memory, only
-against noisy gradients.
+as there. That number is drawn at every outer step and for every network, where theirs
+is drawn once a pass over the real data; neither the clip at twice the norm's moving
+average nor the start at unit norm is here. The sweep needs no truncation for memory,
+only against noisy gradients.
 
 Different from the reference programs: labels are softmax of logits, so they stay
 probabilities; rates are softplus; the real batch is balanced over classes; every device

@@ -34,8 +34,8 @@ def require_method(
     """`InputError` for a method that does not fit the set, the experts or the mesh."""
     if config["mosaic"] > 1 and judge.pool.standard.whitening is not None:
         raise InputError(
-            f"mosaic={config['mosaic']} cuts images in cells, and data.zca=true whitens "
-            "whole ones: leave one of them out"
+            f"mosaic={config['mosaic']} cuts images in cells, and data.zca=true "
+            "whitens whole ones: leave one of them out"
         )
     network, name = judge.network, config["method"]
     shapes = jax.eval_shape(network.init, jax.random.key(0))
