@@ -8,6 +8,7 @@ from jaxdistill.run.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, blank, sav
 
 HUES = (ORANGE, BLUE, GREEN, PURPLE, GREY, "#E69F00", "#56B4E9", "#000000")
 MARKS = "osD^vPX*"
+SPREAD = 0.25  # of the ways about a number of films, where the next is 1 away
 
 
 def by_labels(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -22,7 +23,7 @@ def by_labels(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> Non
     for at, name in enumerate(names):
         own = [row for row in rows if row["trained"] == name and "auc" in row]
         places = [counts.index(row["labels_per_class"]) for row in own]
-        shift = 0.06 * (at - (len(names) - 1) / 2)
+        shift = SPREAD * (at / max(1, len(names) - 1) - 0.5)
         ax.errorbar(
             [place + shift for place in places],
             [row["auc"]["mean"] for row in own],
@@ -38,5 +39,6 @@ def by_labels(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> Non
     ax.set_xlabel("labelled films a class", fontsize=8)
     ax.set_ylabel("AUC on test films", fontsize=8)
     ax.tick_params(labelsize=7)
-    ax.legend(fontsize=7, frameon=False)
+    beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    ax.legend(fontsize=7, frameon=False, **beside)
     save(figure, path)
