@@ -156,8 +156,8 @@ def test_a_killed_run_ends_as_one_that_was_left_alone(finished, tmp_path):
     )
     told = json.dumps(config())
     # Four saves are of labels alone, the fifth of the stage's start; its steps 1 to 3
-    # are a pass. The second process goes on from there, and has two more saves to make.
-    for saves, stands in ((6, 2), (2, 4)):
+    # are a pass. The second process goes on from there, and dies at its next save.
+    for saves, stands in ((6, 2), (1, 4)):
         made = subprocess.run(
             [sys.executable, "-c", script, told, str(tmp_path), str(saves)],
             capture_output=True,
