@@ -51,7 +51,7 @@ class Method(NamedTuple):
     advance: Callable[[PyTree, PyTree, Synthetic, PyTree, PRNGKey], PyTree]
     source: Source
     population: bool
-    mosaic: int = 1  # a side of the images that each image of the set holds
+    mosaic: int = 1  # k: each image of the set holds k x k
 
 
 class Learner(NamedTuple):

@@ -10,8 +10,7 @@ product, the background left out:
     dice_ce      (2 I + 2) / (P + G + 2) by image and class (`optax.losses.dice_loss`)
     focal_dice   (2 I + 1) / (P + G + 1) by class, over the batch
 
-Ignored pixels count nowhere. `axis` names the mesh axis
-that the batch is divided over.
+Ignored pixels count nowhere. `axis` names the mesh axis that the batch is divided over.
 """
 
 from collections.abc import Callable
