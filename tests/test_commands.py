@@ -28,6 +28,7 @@ from jaxdistill.jobs.study.sets import sets_of
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 FENCED = re.compile(r"^```(.*?)\n(.*?)^```", re.M | re.S)
+LOOP = re.compile(r"^for (\w+) in (\S+).*?^done$", re.M | re.S)
 SHELLS = ("", "bash", "sh", "console")
 TOOLS = ("jaxdistill", ".venv/bin/jaxdistill")
 
@@ -37,7 +38,11 @@ class Reached(Exception):
 
 
 def printed() -> dict[str, str]:
-    """Every line of a shell that is printed, and where."""
+    """Every line of a shell that is printed, and where; of a loop, its first turn."""
+
+    def first_turn(loop: re.Match) -> str:
+        return loop[0].replace(f"${loop[1]}", loop[2])
+
     texts = [
         (
             page.name,
@@ -50,7 +55,8 @@ def printed() -> dict[str, str]:
         texts.append((file.name, [text.split('"""')[1]]))
     found: dict[str, str] = {}
     for name, parts in texts:
-        for line in "\n".join(parts).replace("\\\n", " ").splitlines():
+        text = LOOP.sub(first_turn, "\n".join(parts))
+        for line in text.replace("\\\n", " ").splitlines():
             words = " ".join(line.split("#")[0].split())
             if words.startswith((*TOOLS, "make ", "python ")):
                 found.setdefault(words, name)
