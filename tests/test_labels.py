@@ -11,10 +11,15 @@ import pytest
 
 from jaxdistill.cli.main import main
 from jaxdistill.data.film_phantom import phantom
+from jaxdistill.data.standard import standardise
+from jaxdistill.distillation.initial import initial
 from jaxdistill.errors import Diverged, InputError
+from jaxdistill.evaluation.evaluate import REAL_LR
+from jaxdistill.jobs.judging.synthetic import save_synthetic
 from jaxdistill.jobs.labels import job
 from jaxdistill.jobs.labels.plan import Cell, plan
 from jaxdistill.jobs.labels.table import best, rows_of
+from jaxdistill.jobs.labels.tuning import draw_of
 from jaxdistill.jobs.lessons.judging import probabilities
 from jaxdistill.jobs.settings.build_labelling import build_course, build_pretraining
 from jaxdistill.jobs.settings.resolve import resolve
@@ -22,6 +27,7 @@ from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.weights_file import read_weights
 from jaxdistill.selfsupervised import PRETEXTS
 from jaxdistill.selfsupervised.descent import rate_at
+from jaxdistill.types import Synthetic
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -204,9 +210,6 @@ def test_the_table_says_who_is_ahead():
 
 def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
     """Its cells are of fresh networks; a set of another size is a cell that failed."""
-    from jaxdistill.distillation.initial import initial
-    from jaxdistill.jobs.judging.synthetic import save_synthetic
-
     pool = phantom(16, train=120, val=160, test=160)
     made = initial(pool, ipc=2, key=jax.random.key(0))
     save_synthetic(tmp_path / "k2.npz", made, pool)
@@ -231,6 +234,32 @@ def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
     blurred = {"labels": {**named, "rows": "scratch,distilled"}, "eval": {"blur": 0.5}}
     with pytest.raises(InputError, match=r"eval\.blur=0\.5 blurs the films"):
         job.compare(config(**blurred), tmp_path / "other", say=lambda text: None)
+
+
+def test_drawn_films_are_learned_as_a_set_of_them_would_be(tmp_path):
+    """The row `random` is that of a distilled set which is the films of the draw."""
+    pool = phantom(16, train=120, val=160, test=160)
+    named = {"rows": "random", "per_class": (2,), "draws": 1}
+    small = {"width": 4, "depth": 1}
+    told = config(labels=named, network=small)
+    (drawn,) = job.compare(told, tmp_path / "drawn", say=lambda text: None)
+    rows = draw_of(pool, resolve(told), Cell("random", 2, 0)).rows
+    films = pool.train._replace(
+        images=pool.train.images[rows], labels=pool.train.labels[rows]
+    )
+    made = Synthetic(
+        standardise(films.images, pool.train.standard),
+        100.0 * jax.nn.one_hot(films.labels, pool.classes),
+        jnp.log(jnp.expm1(REAL_LR)),
+    )
+    save_synthetic(tmp_path / "films.npz", made, pool)
+    named |= {"rows": "distilled", "distilled": str(tmp_path / "films.npz")}
+    told = config(labels=named, network=small)
+    (as_set,) = job.compare(told, tmp_path / "set", say=lambda text: None)
+    assert as_set["auc"]["mean"] == pytest.approx(drawn["auc"]["mean"], abs=1e-3)
+    assert as_set["accuracy"] == drawn["accuracy"]
+    (folder,) = (tmp_path / "drawn" / "cells").iterdir()
+    assert "random_k2_draw0" in folder.name
 
 
 @pytest.mark.parametrize(("mode", "side"), [("full", 28), ("lungs", 56)])

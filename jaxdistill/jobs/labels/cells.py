@@ -11,22 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from jaxdistill.distillation.mosaic import decode
-from jaxdistill.engine.schedule import Schedule
-from jaxdistill.engine.training import Recipe, of_synthetic
 from jaxdistill.errors import Diverged, InputError
-from jaxdistill.evaluation.evaluate import evaluator
-from jaxdistill.jobs.judging.synthetic import load_synthetic, require_fits
+from jaxdistill.jobs.labels.fresh import said_fresh
 from jaxdistill.jobs.labels.plan import Cell, digest_of, file_of
-from jaxdistill.jobs.labels.tuning import Tuner, pretrained
+from jaxdistill.jobs.labels.tuning import Tuner, draw_of, pretrained
 from jaxdistill.jobs.lessons.judging import Record, looking, probabilities, scored
 from jaxdistill.jobs.lessons.training import Room
-from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.build_backbones import build_backbones
-from jaxdistill.jobs.settings.labelling import DISTILLED, SCRATCH
+from jaxdistill.jobs.settings.labelling import FRESH, SCRATCH
 from jaxdistill.run.files import read_record, write_json
 from jaxdistill.run.kept import usable
 from jaxdistill.selfsupervised.recipes import PRETEXTS
@@ -78,14 +70,14 @@ class Bench:
 
     def model(self, cell: Cell) -> Params:
         """The network of a cell, the same at every call."""
-        self.tuner.require_films(cell)  # before a pretext that may take hours
+        draw_of(self.room.pool, self.config, cell)  # before pretexts that take hours
         return self.tuner.tune(cell, self.start(cell.row))
 
     def _scored(self, cell: Cell) -> Record:
         pool = self.room.pool
         parts = {"val": pool.val, "test": pool.test}
-        if cell.row == DISTILLED:
-            said = self._of_set(cell)
+        if cell.row in FRESH:
+            said = said_fresh(self.config, pool, cell)
         else:
             network = build_backbones(self.config, pool).network
             params = self.model(cell)
@@ -95,25 +87,3 @@ class Bench:
             said = {name: probabilities(look, part) for name, part in parts.items()}
         found = scored(said, pool)
         return {name: found[name] for name in parts}
-
-    def _of_set(self, cell: Cell) -> dict[str, np.ndarray]:
-        """What a fresh network says that was trained on a distilled set."""
-        pool = self.room.pool
-        file = file_of(self.config, cell)
-        saved = load_synthetic(file)
-        require_fits(saved, file, pool)
-        wanted = cell.per_class * pool.classes
-        if len(saved.synthetic.images) != wanted:
-            raise InputError(
-                f"{file} holds {len(saved.synthetic.images)} images, and {wanted} are "
-                f"{cell.per_class} of each class: name a set of this size"
-            )
-        rate = saved.synthetic.lr
-        how = Schedule() if np.ndim(rate) else Recipe()
-        run = evaluator(build.build_judge(self.config, pool), how)
-        whole = decode(saved.synthetic, max(saved.mosaic, 1))
-        examples = of_synthetic(whole, pool.train.standard)
-        key = jax.random.key(self.config["labels"]["seed"])
-        keys = jax.random.fold_in(key, cell.draw)[None]
-        said = run(examples, (pool.val, pool.test), rate, keys)[0]
-        return {"val": said[: pool.val.size], "test": said[pool.val.size :]}

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.judging.synthetic import set_file
-from jaxdistill.jobs.settings.labelling import DISTILLED, SCRATCH, TRANSFER
+from jaxdistill.jobs.settings.labelling import (
+    DISTILLED,
+    FRESH,
+    RANDOM,
+    SCRATCH,
+    TRANSFER,
+)
 from jaxdistill.ranges import words_of
 from jaxdistill.run.files import digest
 from jaxdistill.run.seals import of_file
@@ -59,10 +65,12 @@ def plan(config: Config, rows: tuple[str, ...] = ()) -> Plan:
                 f"labels.rows names {row}, which needs {key}: name its file, or leave "
                 "the row out"
             )
-    if DISTILLED in rows and len(rows) > 1 and config["eval"]["blur"]:
+    fresh = [row for row in rows if row in FRESH]
+    if fresh and len(rows) > len(fresh) and config["eval"]["blur"]:
         raise InputError(
             f"eval.blur={config['eval']['blur']} blurs the films that rows are judged "
-            "by, but not those of distilled: set it to 0, or leave that row out"
+            f"by, but not those of {' and '.join(fresh)}: set it to 0, or leave these "
+            "rows out"
         )
     per_class = tuple(dict.fromkeys(told["per_class"]))
     if DISTILLED in rows and len(per_class) > 1 and "{k}" not in told["distilled"]:
@@ -83,10 +91,10 @@ def digest_of(config: Config, cell: Cell) -> str:
     told["seed"] = config["labels"]["seed"]
     if cell.row in PRETEXTS:
         told["pretraining"] = digest_of_pretraining(config, cell.row)
-    elif cell.row != SCRATCH:
-        if cell.row == DISTILLED:
-            told = {key: config[key] for key in ("data", "network")}
-            told["seed"] = config["labels"]["seed"]
+    if cell.row in FRESH:
+        told = {key: config[key] for key in ("data", "network")}
+        told["seed"] = config["labels"]["seed"]
+    if cell.row not in (*PRETEXTS, SCRATCH, RANDOM):
         file = file_of(config, cell)
         told["file"] = of_file(file) if file.is_file() else str(file)
     return digest(told)

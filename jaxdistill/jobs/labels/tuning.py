@@ -6,11 +6,12 @@ program, and differ in the films and keys that they are given.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from jaxdistill.engine.mesh import make_mesh, map_update
 from jaxdistill.engine.sampling import random_subset
@@ -30,7 +31,7 @@ from jaxdistill.jobs.settings.build_backbones import build_backbones
 from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.learning import Films, State, begin, learn
 from jaxdistill.selfsupervised.pretext import UNKNOWN
-from jaxdistill.types import Params
+from jaxdistill.types import Params, Pool, PRNGKey
 
 Config = Mapping[str, Any]
 
@@ -53,6 +54,29 @@ def pretrained(room: Room, config: Config, name: str) -> Taught:
     return taught(room, config, lesson, facts_of(config, room.pool))
 
 
+class Draw(NamedTuple):
+    """The films of a draw, the same in every row, and the keys of what learns them."""
+
+    rows: Int[np.ndarray, " n"]
+    init: PRNGKey
+    run: PRNGKey
+
+
+def draw_of(pool: Pool, config: Config, cell: Cell) -> Draw:
+    """`InputError` for more labelled films than there are of some class."""
+    films = np.bincount(np.asarray(pool.train.labels), minlength=pool.classes)
+    rare = int(films.argmin())
+    if cell.per_class > films[rare]:
+        raise InputError(
+            f"labels.per_class={cell.per_class} asks for more films than the "
+            f"{films[rare]} of class {pool.class_names[rare]!r}: lower it"
+        )
+    key = jax.random.fold_in(jax.random.key(config["labels"]["seed"]), cell.draw)
+    k_rows, k_init, k_run = jax.random.split(key, 3)
+    rows = random_subset(pool.train.labels, pool.classes, cell.per_class, k_rows)
+    return Draw(np.asarray(rows), k_init, k_run)
+
+
 class Tuner:
     """Tunes networks by one configuration; a program is compiled for each number of
     films.
@@ -65,27 +89,12 @@ class Tuner:
         self.films = Films(room.pool.train.images, room.pool.train.labels)
         self._programs: dict[int, Callable] = {}
 
-    def require_films(self, cell: Cell) -> None:
-        """`InputError` for more labelled films than there are of some class."""
-        pool = self.room.pool
-        films = np.bincount(np.asarray(pool.train.labels), minlength=pool.classes)
-        rare = int(films.argmin())
-        if cell.per_class > films[rare]:
-            raise InputError(
-                f"labels.per_class={cell.per_class} asks for more films than the "
-                f"{films[rare]} of class {pool.class_names[rare]!r}: lower it"
-            )
-
     def tune(self, cell: Cell, start: Path | None) -> Params:
         """The network of a cell after its steps, from a file's backbone or none.
 
         Raises `Diverged` for weights that are not finite.
         """
-        pool, told = self.room.pool, self.config["labels"]
-        draw = jax.random.fold_in(jax.random.key(told["seed"]), cell.draw)
-        k_rows, k_init, k_run = jax.random.split(draw, 3)
-        labels = pool.train.labels
-        rows = random_subset(labels, pool.classes, cell.per_class, k_rows)
+        rows, k_init, k_run = draw_of(self.room.pool, self.config, cell)
         params = self.pretext.init(k_init)
         if start is not None:
             params = begin_with(start, params, self.backbone, self.room.say)
@@ -93,7 +102,7 @@ class Tuner:
         state = begin(self.pretext, regime, course, params)
         steps = range(self.config["tuning"]["steps"])
         fed = jax.tree.map(lambda *x: np.stack(x), *map(course.feed, steps))
-        fed = fed._replace(films=np.asarray(rows)[fed.films])
+        fed = fed._replace(films=rows[fed.films])
         run = self._program(len(rows))
         state, _ = run(state, self.films, fed, np.arange(len(steps)), k_run)
         if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state.params)):

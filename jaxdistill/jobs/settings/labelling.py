@@ -16,8 +16,10 @@ from jaxdistill.selfsupervised.recipes import PRETEXTS, RECIPES
 from jaxdistill.selfsupervised.viewing import KINDS, Viewing
 from jaxdistill.settings import Chosen, Section, Small, settings_of, usually
 
-SCRATCH, TRANSFER, DISTILLED = "scratch", "transfer", "distilled"
-ROWS = (SCRATCH, TRANSFER, *PRETEXTS, DISTILLED)
+SCRATCH, TRANSFER = "scratch", "transfer"
+RANDOM, DISTILLED = "random", "distilled"
+FRESH = (RANDOM, DISTILLED)  # rows of `network`, trained as distilled sets are judged
+ROWS = (SCRATCH, TRANSFER, *PRETEXTS, *FRESH)
 DECIDED = ("batch", "epochs", "lr_batch", "warmup", "momentum", "frozen")
 USUAL = Regime(lr=3e-4, lr_last=0.0, weight_decay=0.05, weight_decay_last=0.05)
 
