@@ -45,7 +45,7 @@ def gather(told: list[Told]) -> Told:
         facts.setdefault(row["trained"], {k: row[k] for k in COSTS if k in row})
     sites, seeds = (sorted({place[i] for place in runs}) for i in (1, 2))
     scores = {
-        place: {m: _number(run[m]) for m in METRICS} for place, run in runs.items()
+        place: {m: _number(run.get(m)) for m in METRICS} for place, run in runs.items()
     }
     joined = {
         "rows": rows_of(list(facts), sites, seeds, scores, facts),

@@ -172,7 +172,7 @@ def test_one_row_again_keeps_the_others_and_another_machine_is_refused(
 
 
 def test_runs_of_several_days_make_the_table_of_one(monkeypatch):
-    from jaxdistill.jobs.segment.judging import METRICS
+    from jaxdistill.jobs.segment.judging import METRICS, VALIDATED
     from jaxdistill.jobs.segment.table import rows_of, runs_of
 
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
@@ -180,7 +180,7 @@ def test_runs_of_several_days_make_the_table_of_one(monkeypatch):
     names, sites, seeds = ("alone", "distilled"), ("A", "B"), (0, 1, 2)
     draw = np.random.default_rng(0).random
     scores = {
-        (name, site, seed): {m: float(draw()) for m in (*METRICS, "missed")}
+        (name, site, seed): {m: float(draw()) for m in (*METRICS, "missed", VALIDATED)}
         for name in names
         for site in sites
         for seed in seeds

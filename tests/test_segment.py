@@ -28,7 +28,7 @@ from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.segmentation import segmentation_scores
 from jaxdistill.jobs.segment import folds, job
 from jaxdistill.jobs.segment import table as tables
-from jaxdistill.jobs.segment.judging import METRICS, means
+from jaxdistill.jobs.segment.judging import METRICS, VALIDATED, means
 from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import plan
 from jaxdistill.jobs.segment.predicting import Way, opened, predicted
@@ -60,6 +60,15 @@ def test_a_run_tells_of_teacher_alone_and_distilled_by_site(done):
     ]
     summary = read_json(workdir / "summary.json")
     assert summary["complete"] is True
+    # What is chosen by stands in the table, of cases that chose nothing else.
+    for run in summary["runs"]:
+        (found,) = (
+            one
+            for name, one in summary["scores"].items()
+            if name.startswith(f"{run['site']}_seed{run['seed']}_{run['trained']}_")
+        )
+        held = [case["dice"] for case in found["val"].values()]
+        assert run["validation_dice"] == pytest.approx(np.mean(held))
     for row in summary["rows"]:
         assert {"dice", "hd95", "assd", "parameters", "seconds_per_slice"} <= set(row)
         assert set(row["dice"]) == {"mean", "std", "n"}
@@ -249,7 +258,7 @@ def test_a_mask_that_is_missed_is_counted_through_its_file(tmp_path):
 
 def test_a_site_that_was_missed_gives_no_better_mean():
     def scores(hd95, dice):
-        told = dict.fromkeys((*METRICS, "missed"), 0.5)
+        told = dict.fromkeys((*METRICS, "missed", VALIDATED), 0.5)
         missed = 0.0 if math.isfinite(hd95) else 3.0
         return told | {"hd95": hd95, "dice": dice, "missed": missed}
 
@@ -265,7 +274,7 @@ def test_a_site_that_was_missed_gives_no_better_mean():
     assert means_of["distilled"]["hd95"]["n"] == 0
     told = tables.as_markdown(rows, {})
     assert "masks missed" in told.splitlines()[0]
-    assert "| distilled | 0.450 (1) | –" in " ".join(told.split())
+    assert "| distilled | 0.450 (1) | 0.500 (1) | –" in " ".join(told.split())
 
 
 def test_a_file_is_predicted_as_the_same_case_was_judged(done, tmp_path):

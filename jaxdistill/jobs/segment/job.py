@@ -22,7 +22,7 @@ from jaxdistill.errors import InputError
 from jaxdistill.jobs.segment import pictures
 from jaxdistill.jobs.segment import table as tables
 from jaxdistill.jobs.segment.folds import Bench, run_fold
-from jaxdistill.jobs.segment.judging import costs, means, score
+from jaxdistill.jobs.segment.judging import costs, score, worth
 from jaxdistill.jobs.segment.lessons import Room, Seat
 from jaxdistill.jobs.segment.models import load_model, save_program
 from jaxdistill.jobs.segment.plan import TEACHER, Plan, plan, told_of
@@ -116,7 +116,7 @@ def _stride(config: Config, wanted: Plan) -> int:
 
 def _scores(room: Room, config: Config, wanted: Plan, bench: Bench) -> tables.Scores:
     return {
-        place: means(score(room, config, _seat(wanted, place), one), "test")
+        place: worth(score(room, config, _seat(wanted, place), one))
         for place, one in bench.items()
     }
 

@@ -24,6 +24,7 @@ from jaxdistill.segmentation.inference import masks_of, predict
 from jaxdistill.types import Case
 
 METRICS = ("dice", "hd95", "assd", "iou", "nsd", "volume_difference")
+VALIDATED = "validation_dice"
 PARTS = ("test", "val")
 
 Config = Mapping[str, Any]
@@ -93,6 +94,11 @@ def costs(
         }
         for name, one in networks.items()
     }
+
+
+def worth(record: Mapping[str, Any]) -> dict[str, float]:
+    """Means of the site left out, and Dice of validation, by which to choose."""
+    return means(record, "test") | {VALIDATED: means(record, "val")["dice"]}
 
 
 def means(record: Mapping[str, Any], part: str) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.jobs.segment.judging import METRICS as SCORED
+from jaxdistill.jobs.segment.judging import VALIDATED
 from jaxdistill.jobs.segment.plan import MEAN
 from jaxdistill.run.report import (
     human_bytes,
@@ -22,8 +23,14 @@ from jaxdistill.run.report import (
 )
 from jaxdistill.run.rows import Row, gain, gain_text, spread
 
-METRICS = (*SCORED, "missed")
-SHOWN = {"dice": "Dice", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
+METRICS = (*SCORED, "missed", VALIDATED)
+SHOWN = {
+    "dice": "Dice",
+    VALIDATED: "Dice on validation",
+    "hd95": "HD95",
+    "assd": "ASSD",
+    "nsd": "NSD",
+}
 # By key: what a column of costs is called, and how its numbers are written.
 COSTS = {
     "parameters": ("parameters", "{:,}".format),
