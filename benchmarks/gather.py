@@ -16,10 +16,11 @@ from typing import Any
 from keep import RESULTS, small
 
 from jaxdistill.jobs.segment.figure import by_site
+from jaxdistill.jobs.segment.job import LATER
 from jaxdistill.jobs.segment.table import COSTS, METRICS, as_markdown, rows_of
+from jaxdistill.run.files import plain
 from jaxdistill.run.rows import as_csv
 
-LATER = ("unseen", "seeds", "students")  # what runs of one table differ in
 MADE = ("device", "git_commit")
 Told = dict[str, Any]
 
@@ -58,6 +59,9 @@ def gather(told: list[Told]) -> Told:
     joined["protocol"] = first["protocol"] | joined["protocol"]
     for key in MADE:
         joined[key] = " and ".join(dict.fromkeys(str(one[key]) for one in told))
+    for package in first["versions"]:
+        found = dict.fromkeys(str(one["versions"].get(package)) for one in told)
+        joined.setdefault("versions", {})[package] = " and ".join(found)
     return first | joined
 
 
@@ -68,7 +72,7 @@ def main(name: str, files: list[Path]) -> None:
     table = as_markdown(joined["rows"], joined["failed"])
     (RESULTS / f"{name}.md").write_text(table)
     (RESULTS / f"{name}.csv").write_text(as_csv(joined["rows"]))
-    text = json.dumps(joined, indent=1, ensure_ascii=False)
+    text = json.dumps(plain(joined), indent=1, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     by_site(RESULTS / f"{name}_sites.png", joined["rows"])
 

@@ -13,15 +13,17 @@ from jaxdistill.cli.main import main
 from jaxdistill.data.film_phantom import phantom
 from jaxdistill.data.standard import standardise
 from jaxdistill.distillation.initial import initial
+from jaxdistill.engine.schedule import Schedule
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.evaluate import REAL_LR
 from jaxdistill.jobs.judging.synthetic import save_synthetic
-from jaxdistill.jobs.labels import job
+from jaxdistill.jobs.labels import figure, fresh, job
 from jaxdistill.jobs.labels.plan import Cell, plan
 from jaxdistill.jobs.labels.table import best, rows_of
 from jaxdistill.jobs.labels.tuning import draw_of
 from jaxdistill.jobs.lessons.judging import probabilities
 from jaxdistill.jobs.settings.build_labelling import build_course, build_pretraining
+from jaxdistill.jobs.settings.labelling import ROWS
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.run.files import read_json, write_json
 from jaxdistill.run.weights_file import read_weights
@@ -45,6 +47,7 @@ TINY = {
     "classes": {"hidden": 8},
     "byol": SIAMESE,
     "tuning": {"steps": 4},
+    "fresh": {"epochs": 20},
     "steps_per_call": 1,
     "checkpoint_every": 2,
 }
@@ -232,7 +235,7 @@ def test_a_distilled_set_stands_beside_the_others(tmp_path, finished):
     (again,) = job.compare(folders, tmp_path / "folders", say=lambda text: None)
     assert again == two
     blurred = {"labels": {**named, "rows": "scratch,distilled"}, "eval": {"blur": 0.5}}
-    with pytest.raises(InputError, match=r"eval\.blur=0\.5 blurs the films"):
+    with pytest.raises(InputError, match=r"eval\.blur=0\.5 does not blur the films"):
         job.compare(config(**blurred), tmp_path / "other", say=lambda text: None)
 
 
@@ -258,8 +261,58 @@ def test_drawn_films_are_learned_as_a_set_of_them_would_be(tmp_path):
     (as_set,) = job.compare(told, tmp_path / "set", say=lambda text: None)
     assert as_set["auc"]["mean"] == pytest.approx(drawn["auc"]["mean"], abs=1e-3)
     assert as_set["accuracy"] == drawn["accuracy"]
-    (folder,) = (tmp_path / "drawn" / "cells").iterdir()
-    assert "random_k2_draw0" in folder.name
+    # The row of the set may be added to the folder of the films.
+    named["rows"] = "random,distilled"
+    told = config(labels=named, network=small)
+    both = job.compare(told, tmp_path / "drawn", say=lambda text: None)
+    assert both == [drawn, as_set]
+
+
+def answers(value):
+    """Of an evaluator whose network says `value` of every class of every film."""
+
+    def run(examples, splits, rate, keys):
+        return np.full(
+            (1, sum(s.size for s in splits), len(examples.targets[0])), value
+        )
+
+    return run
+
+
+def test_a_network_without_finite_answers_is_a_cell_that_ended(tmp_path, monkeypatch):
+    def silent(*_):
+        return answers(np.nan)
+
+    monkeypatch.setattr(fresh, "evaluator", silent)
+    named = {"rows": "random", "per_class": (2,), "draws": 1}
+    told = config(labels=named, network={"width": 4, "depth": 1})
+    (row,) = job.compare(told, tmp_path, say=lambda text: None)
+    assert "finite answers at a learning rate of 0.01: lower fresh.lr" in row["reason"]
+    assert read_json(tmp_path / "summary.json")["complete"] is True
+
+
+def test_a_set_that_tells_its_schedule_is_learned_by_it(tmp_path, monkeypatch):
+    pool = phantom(16, train=120, val=160, test=160)
+    made = initial(pool, ipc=2, key=jax.random.key(0))
+    made = made._replace(raw_lr=jnp.full((1, 2), -3.0))
+    heard = []
+
+    def listening(network, how):
+        heard.append(how)
+        return answers(0.25)
+
+    monkeypatch.setattr(fresh, "evaluator", listening)
+    for schedule in (None, Schedule("momentum", 3)):
+        save_synthetic(tmp_path / "set.npz", made, pool, 1, schedule)
+        named = {"rows": "distilled", "distilled": str(tmp_path / "set.npz")}
+        told = config(labels={**named, "per_class": (2,), "draws": 1})
+        job.compare(told, tmp_path / f"{schedule}", say=lambda text: None)
+    assert heard == [Schedule(), Schedule("momentum", 3)]
+
+
+def test_every_way_has_a_line_of_its_own():
+    looks = set(zip(figure.HUES, figure.MARKS, strict=True))
+    assert len(looks) >= len(ROWS)
 
 
 @pytest.mark.parametrize(("mode", "side"), [("full", 28), ("lungs", 56)])

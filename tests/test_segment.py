@@ -512,7 +512,9 @@ def test_a_drawn_mask_is_never_replaced(done, tmp_path):
         (written,) = predicting(model, [tmp_path / "a.nii.gz"], out, Way(), **SILENT)
     nib.save(nib.Nifti1Image(np.ones((8, 8, 2), np.uint8), np.eye(4)), written)
     drawn = written.read_bytes()
-    with pytest.raises(InputError, match="was not predicted by this command"):
+    with pytest.raises(
+        InputError, match="does not tell that this command predicted it"
+    ):
         predicting(model, [tmp_path / "a.nii.gz"], out, Way(), **SILENT)
     assert written.read_bytes() == drawn
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "p.png")

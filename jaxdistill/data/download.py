@@ -39,6 +39,8 @@ def download(url: str, target: Path, md5: str, timeout: float = TIMEOUT) -> Path
             found = file_md5(part)
             if found == md5:
                 os.replace(part, target)
+            else:  # while others wait: it would be theirs a moment later
+                part.unlink(missing_ok=True)
     except (OSError, http.client.HTTPException) as error:
         if _is_network(error):
             raise InputError(
@@ -50,7 +52,6 @@ def download(url: str, target: Path, md5: str, timeout: float = TIMEOUT) -> Path
             "folder with JAXDISTILL_DATA or data.root"
         ) from error
     if found != md5:
-        part.unlink(missing_ok=True)
         raise InputError(
             f"{target.name} arrived with MD5 {found} instead of {md5} and was dropped: "
             f"try again, or {by_hand}"

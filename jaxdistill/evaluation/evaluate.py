@@ -139,7 +139,7 @@ def evaluator(
     Compiled once for each shape of the examples and the split, and remembered. With a
     `Schedule`, `lr` holds the rates of its steps.
     """
-    require(recipe, "eval" if isinstance(recipe, Recipe) else "soft_label")
+    require(recipe, "eval" if isinstance(recipe, Recipe) else "Schedule")
 
     @jax.jit
     def run(examples: Examples, split: Splits, lr: Array, keys: PRNGKeys):

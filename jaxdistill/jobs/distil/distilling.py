@@ -220,7 +220,8 @@ def _distil(
         step, state = now.step, now.state
         synthetic = finish(state.average if config["average"] else state.synthetic)
         file = choosing.set_file(home, step)
-        save_synthetic(file, synthetic, judge.pool, config["mosaic"])
+        how = build.own_schedule(config)
+        save_synthetic(file, synthetic, judge.pool, config["mosaic"], how)
         found = score(synthetic)
         now.writer.write_scalars(step, scalars(found))
         say(f"step {step}: validation {metric} {error_text(found[metric])}")

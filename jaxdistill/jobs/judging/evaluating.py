@@ -49,6 +49,7 @@ def run(
         if home.finished:
             say(f"this evaluation is finished: {home.summary}")
             return read_json(home.summary)
+        judge = judge._replace(schedule=saved.schedule)
         summary = conclude(judge, saved.synthetic, None, home, say)
         summary |= costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})

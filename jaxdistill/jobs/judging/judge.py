@@ -33,6 +33,7 @@ class Judge(NamedTuple):
     policy: tuple[str, ...]  # of the evaluation
     key: jax.Array
     mesh: Mesh
+    schedule: Schedule | None = None  # of a set that tells its own
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -47,7 +48,7 @@ class Judge(NamedTuple):
     def how(self, lr: Any, epochs: int) -> Recipe | Schedule:
         """A set with a rate for every step trains by these, any other by the recipe."""
         if np.ndim(lr):
-            return own_schedule(self.config)
+            return self.schedule or own_schedule(self.config)
         return eval_recipe(self.config, self.policy, epochs)
 
     def examples(self, synthetic: Synthetic) -> Examples:

@@ -1,6 +1,7 @@
 """A distilled set as a file: what it takes to train on it, and pixels to look at."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data.standard import to_unit
+from jaxdistill.engine.schedule import INNERS, Schedule
 from jaxdistill.errors import InputError
 from jaxdistill.foreign import Field, read_npz
 from jaxdistill.foreign.arrays import MOST
@@ -25,6 +27,8 @@ FIELDS = {
     "std": Field("c"),
     "class_names": Field("k", "U"),
     "mosaic": Field("", "iu", needed=False),
+    "inner": Field("", "U", needed=False),
+    "passes": Field("", "iu", needed=False),
     "zca_centre": Field("d", needed=False),
     "zca_forward": Field("d d", needed=False),
     "zca_inverse": Field("d d", needed=False),
@@ -38,14 +42,20 @@ class SavedSet(NamedTuple):
     standard: Standard
     class_names: tuple[str, ...]
     mosaic: int = 0  # k: an image holds k x k; 0: the file does not tell
+    schedule: Schedule | None = None  # of a rate for every step, where the file tells
 
 
 def save_synthetic(
-    path: Path, synthetic: Synthetic, pool: Pool, mosaic: int = 1
+    path: Path,
+    synthetic: Synthetic,
+    pool: Pool,
+    mosaic: int = 1,
+    schedule: Schedule | None = None,
 ) -> None:
     """Write one npz: inputs, logits, learning rate, standardisation, bytes to view.
 
     `images` are standardised inputs (float32); `pixels` the same as uint8, clipped.
+    With a rate for every step goes the `schedule` that these were learned by.
     """
     unit = np.asarray(to_unit(synthetic.images, pool.standard))
     arrays: dict[str, Any] = {
@@ -60,6 +70,8 @@ def save_synthetic(
         "class_names": np.asarray(pool.class_names),
         "mosaic": mosaic,
     }
+    if schedule is not None and np.ndim(synthetic.raw_lr):
+        arrays |= schedule._asdict()
     if pool.standard.whitening is not None:
         whitening = pool.standard.whitening._asdict()
         arrays |= {f"zca_{name}": value for name, value in whitening.items()}
@@ -89,7 +101,7 @@ def load_synthetic(path: Path) -> SavedSet:
     single = {
         name: jnp.asarray(values, jnp.float32)
         for name, values in arrays.items()
-        if name not in ("class_names", "mosaic")
+        if name not in ("class_names", "mosaic", *Schedule._fields)
     }
     parts: list[Any] = [single.get(f"zca_{name}") for name in Whitening._fields]
     pixels = math.prod(arrays["images"].shape[1:])
@@ -105,7 +117,20 @@ def load_synthetic(path: Path) -> SavedSet:
         ),
         tuple(str(name) for name in arrays["class_names"]),
         int(arrays.get("mosaic", 0)),
+        _schedule(path, arrays),
     )
+
+
+def _schedule(path: Path, arrays: Mapping[str, np.ndarray]) -> Schedule | None:
+    if not set(Schedule._fields) <= set(arrays):
+        return None
+    made = Schedule(str(arrays["inner"]), int(arrays["passes"]))
+    if made.inner not in INNERS or made.passes < 1:
+        raise InputError(
+            f"{path} was learned by inner={made.inner!r} in passes={made.passes}; it "
+            f"must be one of {', '.join(INNERS)}, in 1 or more: {REMEDY}"
+        )
+    return made
 
 
 def require_readable(synthetic: Synthetic, standard: Standard) -> None:

@@ -37,7 +37,11 @@ class Bench:
 
     def score(self, cell: Cell) -> Record:
         """The scores of a cell, or `{"failed": reason}`; final if it diverged."""
-        digest = digest_of(self.config, cell)
+        try:
+            digest = digest_of(self.config, cell)
+        except InputError as error:  # such as of a run that has not ended
+            self.room.say(f"cell {cell.name} failed: {error}")
+            return {FAILED: str(error), "final": False}
         file = self.room.folder / "cells" / f"{cell.name}_{digest}.json"
         record = usable(file, read_record)
         if record is None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from jaxdistill.run.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, blank, save
 
-HUES = (ORANGE, BLUE, GREEN, PURPLE, GREY, "#E69F00", "#56B4E9", "#000000")
-MARKS = "osD^vPX*"
+HUES = (ORANGE, BLUE, GREEN, PURPLE, GREY, "#E69F00", "#56B4E9", "#999999", "#000000")
+MARKS = "osD^vPXp*"  # as many as there are rows
 SPREAD = 0.25  # of the ways about a number of films, where the next is 1 away
 
 

@@ -44,7 +44,7 @@ from jaxdistill.run.weights_file import read_weights, write_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.selfsupervised.recipes import PRETEXTS
 
-LATER = ("rows", "per_class", "draws")  # of labels
+LATER = ("rows", "per_class", "draws", "transfer", "distilled")  # of labels
 Config = Mapping[str, Any]
 
 

@@ -66,11 +66,10 @@ def plan(config: Config, rows: tuple[str, ...] = ()) -> Plan:
                 "the row out"
             )
     fresh = [row for row in rows if row in FRESH]
-    if fresh and len(rows) > len(fresh) and config["eval"]["blur"]:
+    if fresh and config["eval"]["blur"]:
         raise InputError(
-            f"eval.blur={config['eval']['blur']} blurs the films that rows are judged "
-            f"by, but not those of {' and '.join(fresh)}: set it to 0, or leave these "
-            "rows out"
+            f"eval.blur={config['eval']['blur']} does not blur the films that "
+            f"{' and '.join(fresh)} are judged by: set it to 0, or leave these rows out"
         )
     per_class = tuple(dict.fromkeys(told["per_class"]))
     if DISTILLED in rows and len(per_class) > 1 and "{k}" not in told["distilled"]:
@@ -92,7 +91,7 @@ def digest_of(config: Config, cell: Cell) -> str:
     if cell.row in PRETEXTS:
         told["pretraining"] = digest_of_pretraining(config, cell.row)
     if cell.row in FRESH:
-        told = {key: config[key] for key in ("data", "network")}
+        told = {key: config[key] for key in ("data", "network", "fresh")}
         told["seed"] = config["labels"]["seed"]
     if cell.row not in (*PRETEXTS, SCRATCH, RANDOM):
         file = file_of(config, cell)

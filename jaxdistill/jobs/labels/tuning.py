@@ -62,6 +62,11 @@ class Draw(NamedTuple):
     run: PRNGKey
 
 
+def draw_key(config: Config, cell: Cell) -> PRNGKey:
+    """Of all that is random in a draw."""
+    return jax.random.fold_in(jax.random.key(config["labels"]["seed"]), cell.draw)
+
+
 def draw_of(pool: Pool, config: Config, cell: Cell) -> Draw:
     """`InputError` for more labelled films than there are of some class."""
     films = np.bincount(np.asarray(pool.train.labels), minlength=pool.classes)
@@ -71,8 +76,7 @@ def draw_of(pool: Pool, config: Config, cell: Cell) -> Draw:
             f"labels.per_class={cell.per_class} asks for more films than the "
             f"{films[rare]} of class {pool.class_names[rare]!r}: lower it"
         )
-    key = jax.random.fold_in(jax.random.key(config["labels"]["seed"]), cell.draw)
-    k_rows, k_init, k_run = jax.random.split(key, 3)
+    k_rows, k_init, k_run = jax.random.split(draw_key(config, cell), 3)
     rows = random_subset(pool.train.labels, pool.classes, cell.per_class, k_rows)
     return Draw(np.asarray(rows), k_init, k_run)
 

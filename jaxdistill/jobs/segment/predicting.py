@@ -166,8 +166,8 @@ def _require_apart(plans: Sequence[tuple[tuple[Path, ...], Path]]) -> None:
                 )
         if target.exists() and not is_ours(target):
             raise InputError(
-                f"{target} is there and was not predicted by this command: name "
-                "another --out, or move it away"
+                f"{target} is there and does not tell that this command predicted it: "
+                "name another --out, or move it away"
             )
         if (name := str(target).casefold()) in seen:
             raise InputError(

@@ -19,7 +19,7 @@ def stages(path: str | os.PathLike, rows: Sequence[Row]) -> None:
     Raises `InputError` without Matplotlib.
     """
     by = {row["trained"]: row for row in rows}
-    main = [SUPERVISED, *(name for name in by if name.startswith(f"{MAIN}_"))]
+    main = [n for n in by if n == SUPERVISED or n.startswith(f"{MAIN}_")]
     others = [name for name in by if name not in main]
     figure = blank(1.0 * len(by) + 2.2, 3.4)
     ax = figure.subplots()
@@ -39,7 +39,8 @@ def stages(path: str | os.PathLike, rows: Sequence[Row]) -> None:
         linewidth=1.5,
         zorder=0,
     )
-    ax.axhline(by[SUPERVISED]["auc"]["mean"], color=ORANGE, linewidth=0.8, ls=":")
+    if SUPERVISED in by:
+        ax.axhline(by[SUPERVISED]["auc"]["mean"], color=ORANGE, linewidth=0.8, ls=":")
     ax.set_xticks(list(places.values()), [n.replace("_", "\n") for n in places])
     ax.tick_params(labelsize=7)
     ax.set_ylabel("AUC on test films", fontsize=8)

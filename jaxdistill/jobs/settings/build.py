@@ -64,8 +64,12 @@ def more_networks(config: Config, pool: Pool) -> dict[str, Network]:
 
 def build_policy(config: Config, pool: Pool) -> augment.Policy:
     """The augmentation; `auto` follows the kind of data."""
-    named = config["augment"]
-    return augment.policy(pool.kind if named == "auto" else named)
+    return named_policy(config["augment"], pool)
+
+
+def named_policy(name: str, pool: Pool) -> augment.Policy:
+    """The augmentation of a name; `auto` follows the kind of data."""
+    return augment.policy(pool.kind if name == "auto" else name)
 
 
 def eval_policy(config: Config, pool: Pool) -> augment.Policy:
@@ -73,7 +77,7 @@ def eval_policy(config: Config, pool: Pool) -> augment.Policy:
     named = config["eval"]["augment"]
     if named == "same":
         return build_policy(config, pool)
-    return augment.policy(pool.kind if named == "auto" else named)
+    return named_policy(named, pool)
 
 
 def expert_recipe(config: Config, policy: augment.Policy) -> Recipe:

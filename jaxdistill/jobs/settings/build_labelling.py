@@ -1,9 +1,13 @@
 """A configuration of few labels to calls of the library."""
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from jaxdistill import networks
+from jaxdistill.engine.training import Recipe
+from jaxdistill.jobs.settings.build import named_policy
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
 from jaxdistill.jobs.settings.labelling import Tuning
 from jaxdistill.networks.parts import build_parts
@@ -63,7 +67,15 @@ def build_course(config: Config, films: int, seed: int) -> tuple[Regime, Course]
     return regime, Course(films, batch, epochs, seed, batches=steps)
 
 
-def build_judge(config: Config, pool: Pool) -> Network:
-    """The network that is trained on distilled sets."""
-    shape, classes = pool.image_shape, pool.classes
-    return networks.build(image_shape=shape, classes=classes, **config["network"])
+def build_fresh(config: Config, pool: Pool) -> tuple[Network, Recipe]:
+    """The network of the rows `random` and `distilled`, and how it learns."""
+    told = config["fresh"]
+    policy = named_policy(told["augment"], pool)
+    network = _network(json.dumps(config["network"]), pool.image_shape, pool.classes)
+    return network, Recipe(epochs=told["epochs"], policy=policy)
+
+
+@lru_cache(maxsize=16)  # what was compiled for a network serves for its equals
+def _network(settings: str, shape: tuple[int, int, int], classes: int) -> Network:
+    made = json.loads(settings)
+    return networks.build(image_shape=shape, classes=classes, **made)

@@ -4,12 +4,13 @@ from types import SimpleNamespace
 from typing import Annotated, NamedTuple
 
 from jaxdistill.data.sources import SOURCES
-from jaxdistill.jobs.settings.records import Devices, Further, Pace
+from jaxdistill.evaluation.evaluate import REAL_LR
+from jaxdistill.jobs.settings.records import Devices, Further, Pace, Policies
 from jaxdistill.networks import NETWORKS
 from jaxdistill.networks.backbones import BACKBONES
 from jaxdistill.networks.heads import class_head
 from jaxdistill.networks.parts import settings_of_part
-from jaxdistill.ranges import Each, Listed, Many, OneOf, Range, Seed, Weight
+from jaxdistill.ranges import Count, Each, Listed, Many, OneOf, Range, Seed, Weight
 from jaxdistill.run.limits import Limit
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.recipes import PRETEXTS, RECIPES
@@ -18,7 +19,7 @@ from jaxdistill.settings import Chosen, Section, Small, settings_of, usually
 
 SCRATCH, TRANSFER = "scratch", "transfer"
 RANDOM, DISTILLED = "random", "distilled"
-FRESH = (RANDOM, DISTILLED)  # rows of `network`, trained as distilled sets are judged
+FRESH = (RANDOM, DISTILLED)  # rows of `network`, trained as `fresh` says
 ROWS = (SCRATCH, TRANSFER, *PRETEXTS, *FRESH)
 DECIDED = ("batch", "epochs", "lr_batch", "warmup", "momentum", "frozen")
 USUAL = Regime(lr=3e-4, lr_last=0.0, weight_decay=0.05, weight_decay_last=0.05)
@@ -67,6 +68,18 @@ class Judging(NamedTuple):
     blur: Annotated[Weight, "deviation of a Gaussian before, in pixels; 0: none"] = 0.0
 
 
+class Fresh(NamedTuple):
+    """How the networks of the rows `random` and `distilled` learn."""
+
+    augment: Annotated[
+        str, Policies(("auto",)), "of what they learn; auto: by the kind of data"
+    ] = "auto"
+    epochs: Annotated[Count, "passes over it", Small(2)] = 1000
+    lr: Annotated[
+        float, Range(0, 1000, above=True), "on labelled films; a set has its own"
+    ] = REAL_LR
+
+
 def root() -> Section:
     """Every setting of a comparison of ways to do with few labels."""
     tuning = usually(settings_of(Regime), USUAL)
@@ -81,6 +94,7 @@ def root() -> Section:
         **{name: _pretext(name) for name in PRETEXTS},
         "tuning": settings_of(Tuning) | _but(tuning, *DECIDED),
         "network": Chosen(NETWORKS, "convnet"),
+        "fresh": settings_of(Fresh),
         "eval": settings_of(Judging),
         "devices": _but(settings_of(Devices), "population"),
         "limit": settings_of(Limit),
