@@ -138,3 +138,9 @@ def test_labels_in_a_column_or_of_other_films_are_refused():
             brier_score(p[:, 1], wrong)
     with pytest.raises(InputError, match="does not fit outcomes"):
         reliability(p[:, 0], labels[:3])
+
+
+@pytest.mark.parametrize("outcome", [[-1, 1], [1, 2], [np.nan, np.nan]])
+def test_outcomes_are_zero_or_one(outcome, unchecked):
+    with pytest.raises(InputError, match="outcomes must be 0 or 1"):
+        reliability(np.array([0.2, 0.8]), np.array(outcome))

@@ -20,6 +20,7 @@ from helpers import (
 )
 from scipy.special import log_softmax, softmax
 
+from jaxdistill.augment.siamese import augment_siamese
 from jaxdistill.distillation.distillers.characteristic import (
     characteristic_matching,
     discrepancy,
@@ -27,6 +28,7 @@ from jaxdistill.distillation.distillers.characteristic import (
     network_sampler,
     unit_rows,
 )
+from jaxdistill.distillation.distillers.classwise import class_keys
 from jaxdistill.errors import InputError
 
 KEY = jax.random.key(3)
@@ -146,6 +148,25 @@ def test_a_set_that_is_the_real_batch_has_nothing_left_to_match():
     (value, _), _ = value_and_grad(method, own, inner, batch)
     (other, _), _ = value_and_grad(method, toy_synthetic(), inner, batch)
     assert value < 1e-2 < other
+
+
+def test_each_class_is_augmented_by_a_transform_of_its_own_alike_on_both_sides():
+    policy = ("crop",)
+    method = method_of(policy=policy, calibration=0.0)
+    plain, synthetic = method_of(calibration=0.0), toy_synthetic()
+    inner, batch = problem(method)
+    keys = class_keys(jax.random.split(KEY)[0], CLASSES)
+    own = synthetic.images.reshape(CLASSES, 2, *SHAPE)
+    real, fake = (
+        jnp.stack([augment_siamese(x[c], keys[c], policy) for c in range(CLASSES)])
+        for x in (batch.real, own)
+    )
+    moved = synthetic._replace(images=fake.reshape(-1, *SHAPE))
+    (value, _), _ = value_and_grad(method, synthetic, inner, batch)
+    (by_hand, _), _ = value_and_grad(plain, moved, inner, batch._replace(real=real))
+    (without, _), _ = value_and_grad(plain, synthetic, inner, batch)
+    np.testing.assert_allclose(value, by_hand, rtol=1e-5)
+    assert abs(value - without) > 1e-3 * without
 
 
 def test_the_order_within_a_class_does_not_matter_the_class_does():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from helpers import CLASSES, tanh_network, toy_pool, toy_synthetic
 
+from jaxdistill.augment.siamese import augment_siamese
 from jaxdistill.distillation.distillers import distances
+from jaxdistill.distillation.distillers.classwise import class_keys
 from jaxdistill.distillation.distillers.distribution import distribution_matching
 from jaxdistill.errors import InputError
 
@@ -60,6 +62,27 @@ def test_equal_sets_are_at_distance_zero_under_any_augmentation(distance):
     assert abs(method.loss(same, inner, batch, KEY)[0]) < 1e-5
     other = same._replace(images=images[::-1])
     assert method.loss(other, inner, batch, KEY)[0] > 1e-3
+
+
+def test_each_class_is_augmented_by_a_transform_of_its_own_alike_on_both_sides():
+    policy = ("crop",)
+    method, synthetic = method_of(policy=policy), toy_synthetic()
+    inner, batch = problem(method)
+    k_net, k_augment = jax.random.split(jax.random.fold_in(KEY, 0))
+    weights = np.asarray(tanh_network().init(k_net)["in"], np.float64)
+    keys, expected = class_keys(k_augment, CLASSES), 0.0
+    for c, own in enumerate(jnp.split(synthetic.images, CLASSES)):
+        real, fake = (
+            np.float64(augment_siamese(images, keys[c], policy)).reshape(
+                len(images), -1
+            )
+            for images in (batch[c], own)
+        )
+        means = [np.tanh(images @ weights).mean(axis=0) for images in (real, fake)]
+        expected += np.sum((means[0] - means[1]) ** 2)
+    value, _ = method.loss(synthetic, inner, batch, KEY)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert not np.array_equal(*(np.asarray(jax.random.key_data(k)) for k in keys[:2]))
 
 
 def test_mmd_is_the_biased_estimate_over_all_pairs():

@@ -131,8 +131,11 @@ def test_a_set_of_fewer_classes_than_the_test_split_is_refused():
         evaluate(two, pool.test, linear_network(), seeds=1, key=KEY)
 
 
-def test_no_seeds_and_no_epochs_are_refused():
+def test_no_seeds_and_no_epochs_are_refused(unchecked):
     pool, network = toy_pool(), linear_network()
+    floats = pool.test._replace(images=pool.test.images / 255)
+    with pytest.raises(InputError, match="test has images of float32; pixels of a"):
+        evaluate(pool.train, floats, network, key=jax.random.key(0))
     with pytest.raises(InputError, match="seeds=0"):
         evaluate(toy_synthetic(), pool.test, network, seeds=0, key=KEY)
     with pytest.raises(InputError, match=r"eval\.epochs=0"):

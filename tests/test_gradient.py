@@ -105,11 +105,22 @@ def test_equal_sets_are_at_distance_zero(distance):
     assert method.loss(moved, inner, batch, KEY)[0] > 0.05
 
 
-def test_each_class_has_its_own_augmentation():
-    keys = gradient.class_keys(KEY, CLASSES)
-    images = jnp.ones((1, 8, 8, 1)) * jnp.arange(64.0).reshape(1, 8, 8, 1)
-    crops = [augment_siamese(images, k, ("crop", "scale", "cutout")) for k in keys]
-    assert not np.allclose(crops[0], crops[1])
+def test_each_class_is_augmented_by_a_transform_of_its_own_alike_on_both_sides():
+    policy = ("crop",)
+    method, synthetic = method_of(policy=policy), ordered(toy_synthetic())
+    inner, batch = problem(method)
+    keys = gradient.class_keys(jax.random.fold_in(KEY, 0), CLASSES)
+    moved, whole = [], []
+    for c in range(CLASSES):
+        rows = slice(2 * c, 2 * c + 2)
+        moved.append(augment_siamese(batch[c], keys[c], policy))
+        whole.append(augment_siamese(synthetic.images[rows], keys[c], policy))
+    plain = method_of()
+    by_hand = synthetic._replace(images=jnp.concatenate(whole))
+    expected, _ = plain.loss(by_hand, inner, jnp.stack(moved), KEY)
+    value, _ = method.loss(synthetic, inner, batch, KEY)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert abs(value - plain.loss(synthetic, inner, batch, KEY)[0]) > 1e-3
 
 
 def test_no_gradient_passes_through_the_real_side():

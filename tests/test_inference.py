@@ -67,6 +67,48 @@ def test_the_middle_of_a_window_counts_most():
     assert found[-1] == 1
     assert (np.diff(found) >= 0).all()
     assert found[5] < 0.5 < found[6]
+    # Windows at 0 and 4 with Gaussians about 4 and 8, of a deviation of 1 pixel.
+    ends, begins = (np.exp(-0.5 * (5.5 - centre) ** 2) for centre in (4, 8))
+    assert found[5] == pytest.approx(begins / (ends + begins), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "starts"), [(0.0, [0, 6, 12]), (0.25, [0, 6, 12]), (0.5, [0, 4, 8, 12])]
+)
+def test_windows_begin_as_their_overlap_asks(overlap, starts):
+    """A network that says where its window begins is heard in its middle."""
+    looks = pointwise()._replace(
+        apply=lambda params, x: jnp.broadcast_to(x[:, :1, :1], x.shape)
+    )
+    ramp = np.broadcast_to(np.arange(20, dtype=np.float32), (1, 8, 20))[..., None]
+    found = predict((looks,), ((),), ramp, window=8, overlap=overlap)[0, 4, :, 0]
+    middle = [float(found[start + 3 : start + 5].mean()) for start in starts]
+    np.testing.assert_allclose(middle, starts, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"overlap": -1.0, "window": 8}, "overlap=-1.0: a batch is"),
+        ({"overlap": 1.0, "window": 8}, "an overlap from 0 to below 1"),
+        ({"batch": 0}, "batch=0"),
+        ({"window": -8}, "window=-8"),
+    ],
+)
+def test_windows_that_leave_gaps_are_refused(images, changes, said):
+    with pytest.raises(InputError, match=said):
+        predict((pointwise(),), (jnp.ones(()),), images, **changes)
+
+
+def test_networks_and_slices_that_are_none_are_refused(images, unchecked):
+    with pytest.raises(InputError, match="go in pairs"):
+        predict(pointwise(), (jnp.ones(()),), images)
+    with pytest.raises(InputError, match=r"are not \(count, height"):
+        predict((pointwise(),), (jnp.ones(()),), images[..., 0])
+    spoilt = images.copy()
+    spoilt[2, 3, 4] = np.nan
+    with pytest.raises(InputError, match="logits of slice 2 are no finite numbers"):
+        predict((pointwise(),), (jnp.ones(()),), spoilt)
 
 
 def test_a_window_that_the_network_does_not_take_is_refused(images):

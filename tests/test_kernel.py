@@ -16,6 +16,7 @@ from helpers import (
 )
 from scipy.special import softmax
 
+from jaxdistill.augment.siamese import augment_siamese
 from jaxdistill.distillation.distillers.kernel import (
     Batch,
     doubt,
@@ -170,6 +171,20 @@ def test_one_augmentation_meets_both_sides():
     own = toy_synthetic()._replace(images=batch.images, logits=100.0 * labels)
     value, _ = value_of(method, own, inner, batch)
     assert value < 1e-3
+
+
+def test_the_augmentation_of_a_step_is_drawn_from_its_key():
+    policy = ("crop",)
+    method, plain = (method_of(policy=p, ridge=1e-2) for p in (policy, ()))
+    synthetic = toy_synthetic()
+    inner, batch = problem(method)
+    moved = synthetic._replace(images=augment_siamese(synthetic.images, KEY, policy))
+    real = batch._replace(images=augment_siamese(batch.images, KEY, policy))
+    value, _ = value_of(method, synthetic, inner, batch)
+    by_hand, _ = value_of(plain, moved, inner, real)
+    without, _ = value_of(plain, synthetic, inner, batch)
+    np.testing.assert_allclose(value, by_hand, rtol=1e-4)
+    assert abs(value - without) > 1e-3 * without
 
 
 def test_mirror_images_double_the_set():

@@ -292,3 +292,130 @@ def test_flat_images_stay_finite_and_flat(name):
     flat = jnp.full((6, 7, 1), 2.0)
     got = jax.jit(getattr(intensity, name))(flat, 0.8)
     np.testing.assert_allclose(got, flat, rtol=1e-6)
+
+
+# ---- how far -------------------------------------------------------------------------
+
+FAR = 0.9  # of what a setting allows is reached by some of many
+
+
+def ramps(n, side=25):
+    """Images of two channels that hold where each pixel lies, from the centre."""
+    places = np.stack(np.mgrid[:side, :side], axis=-1) - (side - 1) / 2
+    return np.repeat(places[None], n, axis=0).astype(np.float32)
+
+
+def read_from(policy, n=150):
+    """The maps by which pixels about the centre were read: matrices and shifts."""
+    images = ramps(n)
+    masks = np.zeros(images.shape[:3], np.uint8)
+    moved, _ = augment(images, masks, KEY, policy)
+    inner = slice(9, 16)
+    to = images[0, inner, inner].reshape(-1, 2)
+    plane = np.concatenate([to, np.ones((len(to), 1))], axis=1)
+    found = np.asarray(moved)[:, inner, inner].reshape(n, -1, 2)
+    fits = np.stack([np.linalg.lstsq(plane, one, rcond=None)[0] for one in found])
+    residual = np.einsum("pk,nkd->npd", plane, fits) - found
+    assert np.abs(residual).max() < 1e-3
+    return fits[:, :2].transpose(0, 2, 1), fits[:, 2]
+
+
+def test_angles_are_degrees_up_to_the_setting():
+    matrices, shifts = read_from(OFF._replace(rotation_p=1.0, rotation=20.0))
+    angles = np.degrees(np.arctan2(matrices[:, 0, 1], matrices[:, 0, 0]))
+    assert FAR * 20 < np.abs(angles).max() <= 20
+    assert angles.min() < -FAR * 20
+    np.testing.assert_allclose(np.linalg.det(matrices), 1, atol=1e-3)
+    np.testing.assert_allclose(shifts, 0, atol=1e-3)
+
+
+def test_scales_are_factors_up_to_the_setting_and_one_by_it():
+    matrices, _ = read_from(OFF._replace(scale_p=1.0, scale=0.25))
+    factors = 1 / np.sqrt(np.linalg.det(matrices))
+    assert 1 + FAR * 0.25 < factors.max() <= 1.25 + 1e-4
+    assert 1 / 1.25 - 1e-4 <= factors.min() < 1 / (1 + FAR * 0.25)
+    np.testing.assert_allclose(matrices[:, 0, 1], 0, atol=1e-3)
+
+
+def test_shifts_are_shares_of_the_side():
+    matrices, shifts = read_from(OFF._replace(shift_p=1.0, shift=0.1))
+    for axis in (0, 1):
+        assert FAR * 2.5 < np.abs(shifts[:, axis]).max() <= 2.5
+    np.testing.assert_allclose(matrices, np.eye(2)[None].repeat(150, 0), atol=1e-3)
+
+
+def test_elastic_displacements_have_the_deviation_of_the_setting():
+    images = ramps(300)
+    masks = np.zeros(images.shape[:3], np.uint8)
+    policy = OFF._replace(elastic_p=1.0, elastic=0.04)
+    moved, _ = augment(images, masks, KEY, policy)
+    inner = (slice(None), slice(8, 17), slice(8, 17))
+    gaps = (np.asarray(moved) - images)[inner]
+    # Of deviations drawn from 0 to 1 of the setting the mean square is a third.
+    assert np.sqrt((gaps**2).mean()) == pytest.approx(25 * 0.04 / np.sqrt(3), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least", "most", "operation"),
+    [
+        ("gamma", 0.5, 1 / 1.5, 1.5, intensity.gamma),
+        ("contrast", 0.3, 0.7, 1.3, intensity.contrast),
+        ("blur", 1.2, 0.6, 1.2, functools.partial(intensity.blur, radius=4)),
+        ("low_resolution", 0.5, 0.5, 1.0, intensity.low_resolution),
+    ],
+)
+def test_strengths_fill_the_range_of_the_setting(name, value, least, most, operation):
+    """Each picture is what the operation makes of it at one strength of the range."""
+    images = np.repeat(pictures(1, 16, 18), 80, axis=0)
+    masks = outlines(80, 16, 18)
+    policy = OFF._replace(**{name: value, f"{name}_p": 1.0})
+    moved, labels = augment(images, masks, KEY, policy)
+    np.testing.assert_array_equal(labels, masks)
+    tried = np.linspace(0.8 * least, 1.1 * most, 400).astype(np.float32)
+    if name == "low_resolution":
+        tried = tried[tried <= 1]
+    first = jnp.asarray(images[0])
+    known = np.asarray(jax.jit(jax.vmap(lambda s: operation(first, s)))(tried))
+    gaps = np.stack([np.abs(known - one).mean((1, 2, 3)) for one in np.asarray(moved)])
+    found, span = tried[gaps.argmin(axis=1)], most - least
+    # A coarser picture has whole pixels: shares nearby give the same.
+    near = 0.5 / 16 if name == "low_resolution" else 0.01 * span + 0.01
+    assert gaps.min(axis=1).max() < 0.02
+    assert least - near <= found.min() < least + (1 - FAR) * span
+    assert most - (1 - FAR) * span < found.max() <= most + near
+
+
+def test_noise_has_deviations_up_to_the_setting():
+    images, masks = np.zeros((150, 20, 24, 1), np.float32), outlines(150)
+    moved, _ = augment(images, masks, KEY, OFF._replace(noise_p=1.0, noise=0.2))
+    sizes = np.asarray(moved).std((1, 2, 3))
+    assert sizes.min() < (1 - FAR) * 0.2
+    assert FAR * 0.2 < sizes.max() < 1.1 * 0.2
+    assert abs(np.asarray(moved).mean()) < 0.01
+
+
+def test_bias_fields_have_coefficients_up_to_the_setting():
+    """Of a flat picture with one dark pixel the field itself is left."""
+    images, masks = np.ones((150, 20, 24, 1), np.float32), outlines(150)
+    images[:, 0, 0] = 0.0
+    moved, _ = augment(images, masks, KEY, OFF._replace(bias_p=1.0, bias=0.3))
+    y, x = np.linspace(-1, 1, 20)[:, None], np.linspace(-1, 1, 24)[None]
+    terms = [(i, j) for i in range(4) for j in range(4) if 0 < i + j <= 3]
+    basis = np.stack([(y**i * x**j).ravel()[1:] for i, j in terms], axis=1)
+    logs = np.log(np.asarray(moved)[..., 0].reshape(150, -1)[:, 1:])
+    found = np.linalg.lstsq(basis, logs.T, rcond=None)[0]
+    assert FAR * 0.3 < np.abs(found).max() < 0.301
+    assert np.abs(found.mean()) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "said"),
+    [
+        (np.zeros((1, 8, 8, 1), np.uint8), outlines(1, 8, 8), "standardise them first"),
+        (pictures(1, 8, 8), outlines(1, 8, 9), "do not fit images"),
+        (pictures(1, 8, 8), outlines(1, 8, 8) > 0, "masks are bool"),
+    ],
+)
+def test_what_is_no_pair_is_refused(images, masks, said, unchecked):
+    with pytest.raises(InputError, match=said):
+        augment(jnp.asarray(images), jnp.asarray(masks), KEY, SURE)

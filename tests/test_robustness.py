@@ -143,3 +143,45 @@ def test_bytes_are_read_as_their_floats():
         np.testing.assert_allclose(got, want, atol=1e-7)
     with pytest.raises(InputError, match="no known range"):
         corrupt(jnp.asarray(x, jnp.int32), jax.random.key(0), "noise", 0.0)
+
+
+def test_every_strength_has_the_same_draws():
+    seen = []
+
+    def predict(images):
+        seen.append(np.asarray(images))
+        return jnp.zeros((len(images), 2))
+
+    grey = jnp.full((6, 8, 8, 1), 0.5)
+    robustness(predict, grey, np.arange(6) % 2, KEY, corruption="noise")
+    clean, *worse = seen
+    strengths = CORRUPTIONS["noise"].strengths
+    draws = [(x - clean) / s for x, s in zip(worse[:2], strengths[:2], strict=True)]
+    np.testing.assert_allclose(*draws, atol=1e-4)
+    assert draws[0].std() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (255 * pictures(4), np.arange(4) % 2, "would be clipped"),
+        (pictures(4), np.arange(3) % 2, "one label for each"),
+        (pictures(4)[:0], np.zeros(0, int), "0 pictures"),
+    ],
+)
+def test_pictures_and_labels_that_make_no_curve_are_refused(
+    images, labels, said, unchecked
+):
+    with pytest.raises(InputError, match=said):
+        robustness(
+            lambda x: jnp.zeros((len(x), 2)),
+            jnp.asarray(images),
+            labels,
+            KEY,
+            corruption="blur",
+        )
+
+
+def test_labels_of_other_classes_are_not_exchanged():
+    with pytest.raises(InputError, match="labels from 1 to 2"):
+        corrupt_labels(jnp.array([1, 2, 1]), KEY, 0.5, 2)

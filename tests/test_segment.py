@@ -33,6 +33,7 @@ from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import plan
 from jaxdistill.jobs.segment.predicting import Way, opened, predicted
 from jaxdistill.jobs.segment.predicting import run as predicting
+from jaxdistill.jobs.settings.build_segmentation import build_sites
 from jaxdistill.jobs.settings.changes import variants
 from jaxdistill.jobs.settings.resolve import override, resolve
 from jaxdistill.networks import build_segmenter
@@ -234,6 +235,21 @@ def test_masks_come_back_where_their_volumes_lie(done, tmp_path, capsys):
     np.testing.assert_allclose(mask.header.get_zooms(), (0.6, 0.7, 3.0), rtol=1e-6)
     assert set(np.unique(mask.dataobj)) <= {0, 1}
     assert not (tmp_path / "masks" / "odd.nii.gz").exists()
+
+
+def test_other_masks_are_other_data(done, monkeypatch):
+    workdir, _ = done
+
+    def corrected(config):
+        pool = build_sites(config)
+        first, *others = pool.cases
+        mask = first.mask.copy()
+        mask[0, 0, 0] = 1 - mask[0, 0, 0]
+        return dataclasses.replace(pool, cases=(first._replace(mask=mask), *others))
+
+    monkeypatch.setattr(job.build, "build_sites", corrected)
+    with pytest.raises(InputError, match="cases of S0"):
+        job.run(small(), workdir, **SILENT)
 
 
 def test_a_mask_that_is_missed_is_counted_through_its_file(tmp_path):

@@ -366,3 +366,22 @@ def test_masks_and_maps_meet_at_one_size(rng):
 def test_settings_out_of_range_are_refused(name, settings):
     with pytest.raises(InputError, match=f"losses.{name}"):
         TERMS[name](**settings)
+
+
+def test_the_field_fades_to_a_tenth_over_training(rng, masks):
+    term = TERMS["field"](classes=K)
+    student = outputs(rng, 4)
+    params = term.init(jax.random.key(0), student, outputs(rng, 6, (4, 4), 1))
+
+    def at(progress):
+        lesson = Lesson(
+            images=jnp.zeros((N, H, W, 1)),
+            masks=jnp.asarray(masks),
+            teachers=None,
+            progress=jnp.asarray(progress),
+        )
+        return float(term.value(params, student, lesson))
+
+    np.testing.assert_allclose(
+        [at(0.5), at(1.0)], [at(0.0) / 10**0.5, at(0.0) / 10], rtol=1e-5
+    )

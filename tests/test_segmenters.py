@@ -19,7 +19,10 @@ from jaxdistill.networks import (
     unet,
 )
 from jaxdistill.networks.conv import conv
+from jaxdistill.networks.deeplab import Pyramid
 from jaxdistill.networks.depthwise import depthwise
+from jaxdistill.networks.enet import Bottleneck
+from jaxdistill.networks.erfnet import Factorised
 from jaxdistill.networks.maps import (
     pool_with_places,
     unpool,
@@ -356,3 +359,85 @@ def test_a_module_that_must_be_told_whether_it_trains_is_told():
     assert made.apply(params, x).shape == (1, 4, 4, 2)
     taught = made.tap(params, x, (), jax.random.key(1))[0]
     assert not np.allclose(taught, made.apply(params, x))
+
+
+# ---- odd blocks, against sums over the taps of their windows -------------------------
+
+
+def convolved(x, kernel, rates=(1, 1)):
+    """A convolution of one image that keeps its size, in float64."""
+    (rows, columns), (h, w) = kernel.shape[:2], x.shape[:2]
+    reach = [
+        rate * (size // 2) for rate, size in zip(rates, (rows, columns), strict=True)
+    ]
+    padded = np.pad(x, ((reach[0],) * 2, (reach[1],) * 2, (0, 0)))
+    total = np.zeros((h, w, kernel.shape[3]))
+    for i, j in itertools.product(range(rows), range(columns)):
+        down, along = i * rates[0], j * rates[1]
+        total += padded[down : down + h, along : along + w] @ kernel[i, j]
+    return total
+
+
+def drawn(module, x, seed=0):
+    """Parameters of a module, and what it makes of an image with them."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x[None])
+    params = jax.tree.map(lambda s: rng.normal(0, 0.5, s.shape).astype("f4"), shapes)
+    made = jax.jit(module.apply)(params, x[None])[0]
+    return jax.tree.map(np.float64, params["params"]), np.asarray(made)
+
+
+def picture(channels, side=11):
+    shape = (side, side, channels)
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_a_factorised_block_is_two_dilated_pairs_and_a_way_around(dilation):
+    x = picture(3)
+    p, found = drawn(Factorised(dilation, 0.0, "none", "lax"), x)
+
+    def pair(y, name, rate):
+        for place, rates in (("rows", (rate, 1)), ("columns", (1, rate))):
+            y = np.maximum(y, 0) if place == "columns" else y
+            layer = p[f"{name}_{place}"]
+            y = convolved(y, layer["kernel"], rates) + layer["bias"]
+        return y
+
+    y = pair(np.maximum(pair(x, "first", 1), 0), "second", dilation)
+    np.testing.assert_allclose(found, np.maximum(y + x, 0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_pyramid_sees_at_every_rate_and_the_mean():
+    x, rates = picture(3), (2, 4)
+    p, found = drawn(Pyramid(3, rates, "none", "lax"), x)
+    seen = [(x, "ConvNorm_0", 1)]
+    seen += [(x, f"ConvNorm_{n}", rate) for n, rate in enumerate(rates, 1)]
+    seen.append((x.mean((0, 1), keepdims=True), "mean", 1))
+    parts = [
+        np.maximum(convolved(y, p[name]["Conv_0"]["kernel"], (rate, rate)), 0)
+        for y, name, rate in seen
+    ]
+    parts[-1] = np.broadcast_to(parts[-1], parts[0].shape)
+    last = p["ConvNorm_3"]["Conv_0"]["kernel"]
+    wanted = np.maximum(convolved(np.concatenate(parts, axis=-1), last), 0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("middle", [4, 0])
+def test_a_bottleneck_goes_through_few_channels_and_around(middle):
+    x = picture(6)
+    p, found = drawn(Bottleneck(2, 6, middle, "none", "lax"), x)
+    slopes = iter(p[f"PReLU_{n}"]["slope"] for n in range(3))
+
+    def active(y):
+        return np.where(y > 0, y, next(slopes) * y)
+
+    y = active(convolved(x, p["reduce"]["kernel"]))
+    if middle:
+        y = convolved(y, p["middle"]["kernel"], (middle, middle))
+    else:
+        y = convolved(y, p["middle_rows"]["kernel"])
+        y = convolved(y, p["middle_columns"]["kernel"])
+    y = convolved(active(y), p["expand"]["kernel"])
+    np.testing.assert_allclose(found, active(y + x), rtol=1e-4, atol=1e-4)

@@ -78,6 +78,16 @@ def test_a_class_teaches_each_student_what_it_would_learn_on_its_own(resident):
     assert not np.allclose(firsts[0], firsts[1])
 
 
+def test_the_loss_is_what_masks_teach_and_every_term_by_its_weight(resident):
+    _, metrics = trained(["rich"], resident)
+    parts = {name: metrics[f"rich_{name}"] for name in ("gram", "affinity")}
+    weighed = sum(STUDENTS["rich"].terms[name][0] * x for name, x in parts.items())
+    assert all(x > 1e-3 for x in parts.values())
+    np.testing.assert_allclose(
+        metrics["rich_loss"], metrics["rich_supervised"] + weighed, rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize(("devices", "engine"), [(4, "shard_map"), (2, "pmap")])
 def test_devices_share_a_batch_and_change_nothing(resident, devices, engine):
     only = dict.fromkeys(SWITCHES, 0.0)
@@ -222,3 +232,59 @@ def test_a_rise_of_nearly_all_steps_leaves_one_to_fall(steps, warmup):
         moves, state = made.update(params, state, params)
         assert bool(jnp.isfinite(moves["w"]).all())
     assert bool((moves["w"] != 0).all())
+
+
+def test_rates_rise_in_a_line_and_fall_as_a_cosine_on_weights_that_decay():
+    """With one gradient at every step, Adam's moves are its signs by the rate."""
+    practice = Practice(steps=10, warmup=0.2, lr=0.5, weight_decay=0.3, clip=0.0)
+    made = optimise(practice)
+    params, grads = {"w": jnp.array([2.0, -1.0])}, {"w": jnp.array([0.7, -3.0])}
+    state = made.init(params)
+    for step in range(10):
+        moves, state = made.update(grads, state, params)
+        fallen = 0.5 * (1 + np.cos(np.pi * (step - 2) / 8))
+        rate = 0.5 * (step / 2 if step < 2 else fallen)
+        wanted = -rate * (np.array([1.0, -1.0]) + 0.3 * np.array([2.0, -1.0]))
+        np.testing.assert_allclose(moves["w"], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_sgd_is_nesterovs_of_clipped_gradients():
+    practice = Practice(
+        steps=10, warmup=0.0, lr=0.5, optimiser="sgd", weight_decay=0.1, clip=1.0
+    )
+    made = optimise(practice)
+    params, grads = {"w": jnp.array([2.0, -1.0])}, {"w": jnp.array([3.0, -4.0])}
+    state, velocity = made.init(params), np.zeros(2)
+    pull = np.array([0.6, -0.8]) + 0.1 * np.array([2.0, -1.0])
+    for step in range(3):
+        moves, state = made.update(grads, state, params)
+        velocity = 0.99 * velocity + pull
+        rate = 0.25 * (1 + np.cos(np.pi * step / 10))
+        wanted = -rate * (pull + 0.99 * velocity)
+        np.testing.assert_allclose(moves["w"], wanted, rtol=1e-5)
+
+
+def test_so_many_patches_as_asked_are_about_the_foreground():
+    """Of a small disc in a large slice hardly any other patch sees something."""
+    disc = discs(side=64)
+    y, x = np.mgrid[:64, :64]
+    masks = np.broadcast_to((y - 30) ** 2 + (x - 34) ** 2 < 4, disc.masks.shape)
+    data = stock(disc._replace(masks=jnp.asarray(masks, jnp.uint8)))
+    for share in (0.0, 0.33, 0.7):
+        patches = Patches(patch=6, foreground=share)
+        _, seen = draw(data, jax.random.key(0), jnp.arange(600), patches, None)
+        found = float((seen > 0).any((1, 2)).mean())
+        by_chance = 0.03  # about (6 + 4)^2 of 64^2 pixels
+        assert abs(found - (share + (1 - share) * by_chance)) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"masks": jnp.ones((6, 32, 32, 1), jnp.uint8)}, "do not fit images"),
+        ({"masks": jnp.full((6, 32, 32), 2, jnp.uint8)}, "a mask holds class 2, and a"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(changes, said, unchecked):
+    with pytest.raises(InputError, match=said):
+        stock(discs(side=32)._replace(**changes), classes=2)

@@ -36,3 +36,18 @@ def test_a_gap_is_parted_in_its_middle():
 def test_one_class_has_no_threshold():
     with pytest.raises(InputError, match="one alone"):
         chosen_threshold(np.array([0.1, 0.9]), np.array([1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("said", "labels", "message"),
+    [
+        ([0.1, 0.9], [1, 2], "labels from 1 to 2"),
+        ([0.1, 0.9], [-1, 1], "labels from -1 to 1"),
+        ([0.1, np.nan], [0, 1], "nan is no probability"),
+        ([0.1, 0.9, 0.5], [0, 1], "do not fit 3 films"),
+    ],
+)
+def test_what_would_be_misread_is_refused(said, labels, message, unchecked):
+    for score in (chosen_threshold, lambda p, y: balanced_accuracy_at(0.5, p, y)):
+        with pytest.raises(InputError, match=message):
+            score(np.array(said), np.array(labels))

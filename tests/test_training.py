@@ -234,6 +234,10 @@ def test_bytes_and_inputs_train_alike():
         for e in (given, inputs)
     ]
     assert_close(*trained)
+    plain = recipe._replace(policy=())
+    as_is = train_epoch(tanh_network(), plain, state, given, jnp.asarray(0.1), KEY)
+    gaps = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), as_is[0], trained[0][0])
+    assert max(jax.tree.leaves(gaps)) > 1e-3  # crops teach something else
 
 
 def test_a_set_smaller_than_the_batch_is_one_batch():

@@ -302,6 +302,18 @@ def test_every_operation_happens_as_often_as_its_share():
         assert 0.2 < changed < 0.4, name
 
 
+def test_a_view_is_turned_by_up_to_its_angle():
+    """Of pictures whose first two channels rise down and along."""
+    down, along = np.mgrid[:15, :15] / 14
+    image = np.stack([down, along, 0 * down], axis=-1).astype(np.float32)
+    view = PLAIN._replace(size=15, rotate=15.0)
+    got = np.asarray(make_view(np.repeat(image[None], 100, 0), KEY, view))
+    by_row, by_column = (np.gradient(got, axis=axis)[:, 7, 7] for axis in (1, 2))
+    angles = np.degrees(np.arctan2(by_column[:, 0], by_row[:, 0]))
+    assert 13.5 < np.abs(angles).max() <= 15.1
+    assert angles.min() < -13.5 < 13.5 < angles.max()
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_give_what_they_say(name):
     view = PRESETS[name]._replace(size=4)

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
 from jaxdistill.augment import intensity
+from jaxdistill.augment.siamese import require_inputs
 from jaxdistill.augment.warp import (
     Image,
     Mask,
@@ -36,6 +37,7 @@ from jaxdistill.augment.warp import (
     read_mask,
     sampling_grid,
 )
+from jaxdistill.errors import InputError
 from jaxdistill.ranges import Range
 from jaxdistill.settings import require
 from jaxdistill.types import Images, PRNGKey
@@ -97,9 +99,18 @@ def augment_pairs(
     """Images and masks, each pair augmented in its own way.
 
     Pair `i` is given the numbers of `index[i]`, by default its place. Under jit
-    `policy` is static. `InputError` for a policy that makes no sense.
+    `policy` is static. `InputError` for a policy that makes no sense, images that are
+    no inputs, and masks of another size.
     """
     require(policy, "augment")
+    require_inputs(images.dtype)
+    if masks.shape != images.shape[:3]:
+        raise InputError(
+            f"masks of shape {masks.shape} do not fit images of {images.shape}: give a "
+            "class for every pixel, (count, height, width)"
+        )
+    if masks.dtype != jnp.uint8:
+        raise InputError(f"masks are {masks.dtype}; classes of pixels must be uint8")
     index = jnp.arange(len(images)) if index is None else index
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     wide = images.astype(jnp.promote_types(images.dtype, jnp.float32))

@@ -72,8 +72,21 @@ def policy(names: str) -> Policy:
     return members
 
 
+def require_inputs(dtype: jnp.dtype) -> None:
+    """`InputError` for pixels: strengths are in units of standardised inputs."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(
+            f"images of {dtype} are no inputs that can be augmented: standardise them "
+            "first, by jaxdistill.data.standard.standardise"
+        )
+
+
 def augment_siamese(images: Images, key: PRNGKey, policy: Policy) -> Images:
-    """One transform for all images, the same for every batch that is given the key."""
+    """One transform for all images, the same for every batch that is given the key.
+
+    Images are standardised inputs, in which 0 is the mean of the data. Raises
+    `InputError` for whole numbers.
+    """
     choice, draw = jax.random.split(key)
     draws = jax.random.uniform(draw, (1, _in_turn(policy), 3), _wide(images))
     return _apply(images, choice, draws, policy)
@@ -88,7 +101,7 @@ def augment_each(
     """One member for the batch, its parameters drawn for every image on its own.
 
     Image `i` gets the parameters of number `index[i]`, by default its position: they
-    depend on nothing else in the batch.
+    depend on nothing else in the batch. Raises `InputError` for whole numbers.
     """
     choice, draw = jax.random.split(key)
     index = jnp.arange(len(images)) if index is None else index
@@ -99,6 +112,7 @@ def augment_each(
 
 
 def _apply(images: Images, key: PRNGKey, draws: AllDraws, policy: Policy) -> Images:
+    require_inputs(images.dtype)
     if not policy:
         return images
     chosen = jax.random.randint(key, (), 0, len(policy))

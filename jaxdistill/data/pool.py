@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -78,6 +79,15 @@ def require_sound(
         raise InputError(
             f"data set {name!r} has {len(class_names)} class; a classifier needs two "
             "or more: add a folder or label for another class"
+        )
+    if twice := [n for n, count in Counter(class_names).items() if count > 1]:
+        raise InputError(
+            f"data set {name!r} has two classes called {twice[0]!r}: give each a name "
+            "of its own"
+        )
+    if missing := [split for split in SPLITS if split not in splits]:
+        raise InputError(
+            f"data set {name!r} has no split {missing[0]!r}: give {', '.join(SPLITS)}"
         )
     shape = np.shape(splits["train"].images)[1:]
     for split in SPLITS:

@@ -17,6 +17,7 @@ from scipy.spatial.distance import cdist
 from jaxdistill.data.standard import standardise
 from jaxdistill.engine.sampling import check_ipc, class_table
 from jaxdistill.errors import InputError, require_name
+from jaxdistill.evaluation.checks import require_label_row, require_labels
 from jaxdistill.types import Network, Params, Split
 
 Features = Float[np.ndarray, "n d"]
@@ -118,8 +119,9 @@ def el2n_scores(
     2107.07075).
 
     The networks are those of an early epoch. Raises `InputError` for rows that are no
-    probabilities.
+    probabilities, and for labels of other classes.
     """
+    require_labels(np.asarray(labels), *probabilities.shape[1:])
     sums = probabilities.sum(axis=2, dtype=np.float64)
     if not (np.all(probabilities >= 0) and np.allclose(sums, 1, atol=1e-2)):
         raise InputError(
@@ -217,6 +219,7 @@ def _per_class(
             "finite number; a coreset needs finite ones: train the network that gave "
             "it at a lower learning rate"
         )
+    require_label_row(labels, len(values))
     classes = int(labels.max(initial=0)) + 1
     check_ipc(class_table(labels, classes), ipc)
     members = [np.flatnonzero(labels == c) for c in range(classes)]

@@ -31,12 +31,27 @@ def require_network(network: Network, shape: Shape, classes: int, said: str) -> 
 
 
 def require_split(split: Split, said: str) -> None:
-    """`InputError` for a split without an image, or with labels for only some."""
+    """`InputError` for a split without an image, or with labels for only some.
+
+    So it does for pixels that are not bytes: they would be standardised as if they
+    were.
+    """
     images, labels = split.images.shape, split.labels.shape
     if len(images) != 4 or not images[0] or labels != images[:1]:
         raise InputError(
             f"{said} has images of shape {images} and labels of shape {labels}; there "
             "must be some of (count, height, width, channels), and one label for each"
+        )
+    if split.images.dtype != jnp.uint8:
+        raise InputError(
+            f"{said} has images of {split.images.dtype}; pixels of a split are uint8 "
+            "from 0 to 255, and standardised where they are used: make it with "
+            "jaxdistill.data.make_pool"
+        )
+    if not jnp.issubdtype(split.labels.dtype, jnp.integer):
+        raise InputError(
+            f"{said} has labels of {split.labels.dtype}; they must be whole numbers, "
+            "from 0"
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxdistill.errors import InputError
+from jaxdistill.evaluation.checks import require_labels, require_probabilities
 
 BINS = 15
 
@@ -65,7 +66,9 @@ def reliability(
             f"confidence of shape {np.shape(confidence)} does not fit outcomes of "
             f"{np.shape(outcome)}: give one of each for every film"
         )
-    _require_probabilities(confidence)
+    require_probabilities(confidence)
+    if not np.isin(outcome, (0, 1)).all():
+        raise InputError("outcomes must be 0 or 1, or false or true: number them so")
     said, true = np.asarray(confidence, np.float64), np.asarray(outcome, np.float64)
     place = np.clip(np.ceil(said * bins - 1e-12).astype(int) - 1, 0, bins - 1)
     films = np.bincount(place, minlength=bins)
@@ -97,7 +100,7 @@ def calibration_error(
     that of class 1 against 0. Raises `InputError` as `reliability` and `top_label`.
     """
     if probabilities.ndim == 1:
-        _require_labels(labels, len(probabilities), 2)
+        require_labels(labels, len(probabilities), 2)
         return reliability(probabilities, labels, bins).error
     return reliability(*top_label(probabilities, labels), bins).error
 
@@ -113,8 +116,8 @@ def brier_score(
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim == 1:
-        _require_labels(labels, len(p), 2)
-        _require_probabilities(p)
+        require_labels(labels, len(p), 2)
+        require_probabilities(p)
         return float(np.square(p - labels).mean())
     _require_rows(p, labels)
     return float(
@@ -124,30 +127,9 @@ def brier_score(
     )
 
 
-def require_label_row(labels: np.ndarray, films: int) -> None:
-    """`InputError` unless there is one whole number for each film, in one row.
-
-    A column of them, as some files have, would be compared with every film.
-    """
-    if labels.shape != (films,) or labels.dtype.kind not in "iub":
-        raise InputError(
-            f"labels of shape {labels.shape} and type {labels.dtype} do not fit "
-            f"{films} films: give a row with one whole number for each"
-        )
-
-
-def _require_probabilities(values: np.ndarray) -> None:
-    wrong = ~((values >= 0) & (values <= 1))
-    if wrong.any():
-        raise InputError(
-            f"{float(values[wrong][0])} is no probability in [0, 1]: give the softmax "
-            "or sigmoid of logits"
-        )
-
-
 def _require_rows(probabilities: np.ndarray, labels: np.ndarray) -> None:
     """Rows are distributions over classes that labels name."""
-    _require_probabilities(probabilities)
+    require_probabilities(probabilities)
     sums, k = probabilities.sum(axis=1, dtype=np.float64), probabilities.shape[1]
     # Half precision is the least that a model may have summed in.
     if (wrong := np.abs(sums - 1) > 0.01).any():
@@ -155,15 +137,4 @@ def _require_rows(probabilities: np.ndarray, labels: np.ndarray) -> None:
             f"a row of probabilities sums to {sums[wrong][0]:.4g}, not 1: give the "
             "softmax over classes"
         )
-    _require_labels(labels, len(sums), k)
-
-
-def _require_labels(labels: np.ndarray, films: int, classes: int) -> None:
-    if not films:
-        raise InputError("no films: a score needs one or more")
-    require_label_row(labels, films)
-    if not 0 <= labels.min() <= labels.max() < classes:
-        raise InputError(
-            f"labels from {labels.min()} to {labels.max()} do not fit probabilities "
-            f"of {classes} classes: number them from 0 to {classes - 1}"
-        )
+    require_labels(labels, len(sums), k)

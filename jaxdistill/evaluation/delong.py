@@ -35,7 +35,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import rankdata
 
 from jaxdistill.errors import InputError
-from jaxdistill.evaluation.calibration import require_label_row
+from jaxdistill.evaluation.checks import require_label_row
 
 LEVEL = 0.95
 Bounds = tuple[float, float]

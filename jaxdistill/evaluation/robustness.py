@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.augment.resample import Lines, blur, resizing, through, to_lines
 from jaxdistill.augment.views import Bytes, require_range
 from jaxdistill.errors import InputError, require_name
+from jaxdistill.evaluation.checks import require_labels
 from jaxdistill.evaluation.metrics import SELECTABLE, as_probabilities, scores
 from jaxdistill.types import Images, Logits, PRNGKey
 
@@ -90,10 +91,11 @@ def robustness(
 
     `predict` takes pictures in [0, 1] and standardises them itself. Every strength has
     the same draws, so that a curve bends by strength alone. Raises `InputError` for
-    names that do not exist.
+    names that do not exist, labels that do not fit, and pictures outside [0, 1].
     """
     require_name("score", score, SELECTABLE)
     require_name("corruption", corruption, CORRUPTIONS)
+    _require(images, labels)
     strengths = (0.0, *CORRUPTIONS[corruption].strengths)
     values = []
     for strength in strengths:
@@ -113,6 +115,21 @@ def robustness(
     return Curve(("none", *STRENGTHS), strengths, tuple(values))
 
 
+def _require(images: Images | Bytes, labels: np.ndarray) -> None:
+    if not len(images) or np.shape(labels) != (len(images),):
+        raise InputError(
+            f"{len(images)} pictures and labels of shape {np.shape(labels)}: give one "
+            "picture or more, and one label for each"
+        )
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        low, high = float(images.min()), float(images.max())
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"pictures from {low:.3g} to {high:.3g} would be clipped to [0, 1]: "
+                "give them as they are, and let predict standardise"
+            )
+
+
 def corrupt_labels(
     labels: Int[Array, " n"], key: PRNGKey, share: float, classes: int
 ) -> Int[Array, " n"]:
@@ -120,8 +137,11 @@ def corrupt_labels(
 
     Symmetric label noise, but exact: of each class the same share is wrong, and the
     wrong ones are spread over the other classes as evenly as can be. Raises
-    `InputError` for a share outside [0, 1] and fewer than two classes.
+    `InputError` for a share outside [0, 1], fewer than two classes, and labels of
+    others. Under jit share and classes are static.
     """
+    if not isinstance(labels, jax.core.Tracer):
+        require_labels(np.asarray(labels), len(labels), classes)
     if not 0 <= share <= 1 or classes < 2:
         raise InputError(
             f"share={share} of labels of {classes} classes cannot be exchanged: the "

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxdistill.errors import InputError
+from jaxdistill.evaluation.checks import require_labels, require_probabilities
 
 
 def chosen_threshold(
@@ -18,14 +19,10 @@ def chosen_threshold(
     """The threshold of greatest J on these films, the middle one of all that are.
 
     A threshold lies in the middle between two probabilities that were said. Raises
-    `InputError` for labels of one class alone.
+    `InputError` for labels of one class alone, and others than 0 and 1.
     """
+    _require(probabilities, labels)
     positive = labels == 1
-    if positive.all() or not positive.any():
-        raise InputError(
-            "a threshold is chosen between two classes, and the films are of one "
-            "alone: give some of either"
-        )
     said = np.unique(probabilities)
     cuts = np.concatenate([[0.0], (said[1:] + said[:-1]) / 2])
     # How many of each class lie below every cut.
@@ -41,6 +38,20 @@ def balanced_accuracy_at(
     probabilities: Float[np.ndarray, " n"],
     labels: Int[np.ndarray, " n"],
 ) -> float:
-    """The mean of sensitivity and specificity where `p >= threshold` is class 1."""
+    """The mean of sensitivity and specificity where `p >= threshold` is class 1.
+
+    Raises `InputError` as `chosen_threshold`.
+    """
+    _require(probabilities, labels)
     called = probabilities >= threshold
     return float(np.mean([(called == c)[labels == c].mean() for c in (0, 1)]))
+
+
+def _require(probabilities: np.ndarray, labels: np.ndarray) -> None:
+    require_probabilities(probabilities)
+    require_labels(labels, len(probabilities), 2)
+    if labels.all() or not labels.any():
+        raise InputError(
+            "a threshold parts two classes, and the films are of one alone: give some "
+            "of either"
+        )

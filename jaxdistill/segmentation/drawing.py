@@ -44,12 +44,24 @@ class Stock(NamedTuple):
     filled: Int[Array, " f"]
 
 
-def stock(slices: Slices) -> Stock:
+def stock(slices: Slices, classes: int | None = None) -> Stock:
     """The slices with a list of those that have a pixel of some class.
 
-    Raises `InputError` where all masks are empty.
+    Raises `InputError` where all masks are empty, where they do not fit the images, and
+    for a class beyond `classes`, which losses would take for no class at all.
     """
     masks = np.asarray(slices.masks)
+    if masks.shape != slices.images.shape[:3]:
+        raise InputError(
+            f"masks of shape {masks.shape} do not fit images of {slices.images.shape}: "
+            "give a class for every pixel, (count, height, width)"
+        )
+    most = int(masks[masks != IGNORED].max(initial=0))
+    if classes is not None and most >= classes:
+        raise InputError(
+            f"a mask holds class {most}, and a network of {classes} classes knows 0 to "
+            f"{classes - 1}: number them so, or mark pixels to leave out by {IGNORED}"
+        )
     shown = ((masks > 0) & (masks != IGNORED)).any(axis=(1, 2))
     if not shown.any():
         raise InputError(

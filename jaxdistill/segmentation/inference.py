@@ -31,10 +31,10 @@ def predict(
 
     Sides that a network's stride does not divide are padded by their edge. A network
     whose norm takes statistics of a batch says what depends on `batch`, too. Raises
-    `InputError` for a window that no network takes, and for no slice at all.
+    `InputError` for a window that no network takes, windows that leave gaps, for no
+    slice at all, and where logits are no finite numbers.
     """
-    if not len(images):
-        raise InputError("there is no slice to predict: give one or more")
+    _require(networks, params, images, batch, window, overlap)
     look = _logits(networks)
     batch = min(batch, 1 << max(0, len(images) - 1).bit_length())
     stride = max(network.stride for network in networks)
@@ -54,13 +54,47 @@ def predict(
         return np.concatenate(found)[: len(part)]
 
     if not window or padded.shape[1:3] == (window, window):
-        return whole(padded)[:, :h, :w]
-    return _windowed(whole, padded, window, overlap)[:, :h, :w]
+        found = whole(padded)[:, :h, :w]
+    else:
+        found = _windowed(whole, padded, window, overlap)[:, :h, :w]
+    if not (finite := np.isfinite(found).all(axis=(1, 2, 3))).all():
+        raise InputError(
+            f"logits of slice {int(np.argmin(finite))} are no finite numbers: its "
+            "pixels or the weights are not"
+        )
+    return found
 
 
 def masks_of(logits: Float[np.ndarray, "n h w k"]) -> UInt8[np.ndarray, "n h w"]:
     """The likeliest class of every pixel."""
     return logits.argmax(axis=-1).astype(np.uint8)
+
+
+def _require(
+    networks: tuple[Segmenter, ...],
+    params: tuple[Params, ...],
+    images: np.ndarray,
+    batch: int,
+    window: int,
+    overlap: float,
+) -> None:
+    if isinstance(networks, Segmenter) or len(networks) != len(params):
+        raise InputError(
+            "networks and params go in pairs, also where there is one: "
+            "predict((network,), (params,), images)"
+        )
+    if images.ndim != 4:
+        raise InputError(
+            f"slices of shape {images.shape} are not (count, height, width, channels): "
+            "add what is missing"
+        )
+    if not len(images):
+        raise InputError("there is no slice to predict: give one or more")
+    if batch < 1 or window < 0 or not 0 <= overlap < 1:
+        raise InputError(
+            f"batch={batch}, window={window}, overlap={overlap}: a batch is 1 or more, "
+            "a window 0 or more, an overlap from 0 to below 1"
+        )
 
 
 @lru_cache(maxsize=32)

@@ -132,7 +132,10 @@ def class_of(
     key = jax.random.fold_in(jax.random.key(seat.seed), 1)
     room.say(f"class {seat.name}: {', '.join(students)}")
     write_json(folder / "class.json", wanted)
-    data = Resident(stock(_slices(room, seat.fold.train, config)), taught_by.params)
+    data = Resident(
+        stock(_slices(room, seat.fold.train, config), room.pool.classes),
+        taught_by.params,
+    )
     state = _trained(room, folder, config, practice, learner, data, key)
     return {n: one.params for n, one in state.students.items() if _finite(one)}
 
@@ -190,7 +193,7 @@ def _teacher(
     learner = _learner(config, {"teacher": Student(network)}, (), practice, room)
     key = jax.random.fold_in(jax.random.key(seat.seed), 100 + member)
     room.say(f"teacher {label}")
-    data = Resident(stock(_slices(room, cases, config)), ())
+    data = Resident(stock(_slices(room, cases, config), room.pool.classes), ())
     state = _trained(room, folder, config, practice, learner, data, key)
     trained = state.students["teacher"]
     if not _finite(trained):
