@@ -266,6 +266,14 @@ def test_drawn_films_are_learned_as_a_set_of_them_would_be(tmp_path):
     told = config(labels=named, network=small)
     both = job.compare(told, tmp_path / "drawn", say=lambda text: None)
     assert both == [drawn, as_set]
+    # So may it where the record tells of a file, as older ones do.
+    for name in ("config.json", ".config.json"):
+        record = read_json(tmp_path / "drawn" / name)
+        record["config"]["labels"]["distilled"] = "elsewhere.npz"
+        write_json(tmp_path / "drawn" / name, record)
+    notes = []
+    assert job.compare(told, tmp_path / "drawn", say=notes.append) == both
+    assert not any("elsewhere" in note for note in notes)
 
 
 def answers(value):

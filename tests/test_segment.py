@@ -245,10 +245,12 @@ def test_other_masks_are_other_data(done, monkeypatch):
         first, *others = pool.cases
         mask = first.mask.copy()
         mask[0, 0, 0] = 1 - mask[0, 0, 0]
-        return dataclasses.replace(pool, cases=(first._replace(mask=mask), *others))
+        return dataclasses.replace(
+            pool, cases=(dataclasses.replace(first, mask=mask), *others)
+        )
 
     monkeypatch.setattr(job.build, "build_sites", corrected)
-    with pytest.raises(InputError, match="cases of S0"):
+    with pytest.raises(InputError, match="begun on other data, with cases_of_"):
         job.run(small(), workdir, **SILENT)
 
 

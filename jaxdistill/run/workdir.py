@@ -279,6 +279,8 @@ def _compared(
     known = flatten(asked["config"])
     stood = {key: value for key, value in (usual or {}).items() if key in known}
     changed = _differences({**stood, **flatten(before["config"])}, known)
+    # What a record told once and none tells now was left free since.
+    changed = {k: t for k, t in changed.items() if k in known or k not in volatile}
     _refuse_changed(path, changed, volatile, said)
     notes = tuple(changed.values())
     if asked["inputs"] and not require_inputs(path, before, asked["inputs"], said):

@@ -147,8 +147,9 @@ def _opened(
     for name in pretexts:
         build.build_pretraining(config, pool, name)
     record, inputs = lasting(config, "labels", LATER), prints(pool, further)
+    may = (*free(config), *(f"labels.{key}" for key in LATER))
     was = usual(config)
-    with open_workdir(workdir, record, free(config), usual=was, inputs=inputs) as home:
+    with open_workdir(workdir, record, may, usual=was, inputs=inputs) as home:
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
