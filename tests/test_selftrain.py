@@ -1,5 +1,6 @@
 """The selftrain job: stages, ablations, resuming, and what it refuses."""
 
+import csv
 import dataclasses
 import json
 import subprocess
@@ -20,7 +21,9 @@ from jaxdistill.jobs.lessons.training import FILE, Room
 from jaxdistill.jobs.selftrain import figure, job
 from jaxdistill.jobs.selftrain.lessons import School, school_of, stage_lesson
 from jaxdistill.jobs.selftrain.plan import plan
+from jaxdistill.jobs.settings.build_backbones import build_films
 from jaxdistill.jobs.settings.resolve import resolve
+from jaxdistill.run.files import read_json
 from jaxdistill.run.weights_file import read_weights
 
 TINY = {
@@ -264,6 +267,41 @@ def test_a_variant_may_not_have_other_data():
     wanted = config(protocol={"variants": {"more": {"films": {"labelled": 0.5}}}})
     with pytest.raises(InputError, match=r"protocol\.variants\.more\.films\.labelled"):
         plan(resolve(wanted))
+
+
+def test_new_films_are_told_as_test_films_were(finished, tmp_path, capsys):
+    folder, _ = finished
+    pool = build_films(resolve(config()))
+    for number, image in enumerate(np.asarray(pool.test.images[:12])):
+        (tmp_path / "new").mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(tmp_path / "new" / f"film{number:02}.png")
+    model, out = folder / "model.safetensors", tmp_path / "told.csv"
+    flags = ["classify", str(model), str(tmp_path / "new"), f"--out={out}"]
+    assert main(flags) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    (scores,) = (folder / "scores").glob("seed0_stage2_*.json")
+    record = read_json(scores)
+    columns = [f"p_{name}" for name in pool.class_names]
+    said = np.array([[float(row[column]) for column in columns] for row in rows])
+    np.testing.assert_allclose(said, record["probabilities"][:12], atol=1e-6)
+    names = pool.class_names
+    cut = record.get("threshold")
+    assert [row["called"] for row in rows] == [
+        names[int(p[1] >= cut)] if cut is not None else names[p.argmax()] for p in said
+    ]
+    # A film that is none costs itself alone, and is told.
+    (tmp_path / "new" / "film05.png").write_bytes(b"no picture")
+    assert main(flags) == 2
+    assert "1 of 12 films could not be read" in capsys.readouterr().err
+    with out.open() as file:
+        assert len(list(csv.DictReader(file))) == 11
+    out.write_text("a table of my own")
+    assert main(flags) == 2
+    assert out.read_text() == "a table of my own"
+    lesson = next((folder / "lessons").rglob("*.safetensors"))
+    assert main(["classify", str(lesson), *flags[2:]]) == 2
+    assert "does not tell how its films are standard" in capsys.readouterr().err
 
 
 @pytest.fixture

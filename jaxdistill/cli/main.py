@@ -10,7 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdistill.cli import labels, segment, selftrain, shipping, streams, study
+from jaxdistill.cli import (
+    classify,
+    labels,
+    segment,
+    selftrain,
+    shipping,
+    streams,
+    study,
+)
 from jaxdistill.cli.arguments import chosen, parse
 from jaxdistill.cli.failures import told_failures
 from jaxdistill.cli.settings_help import settings_help
@@ -36,6 +44,7 @@ HELP = """jaxdistill VERB [flags]: medical image data sets, small enough to shar
   pretrain  train a backbone on films without labels
   finetune  tune a backbone on a few labelled films
   compare-labels  compare ways to do with few labels, in one table
+  classify  tell what a model of selftrain or finetune says of new films
 
 jaxdistill VERB --help tells the flags of each. A first run, without any data:
 
@@ -47,7 +56,7 @@ CONFIG = """
                              quickstart; MODE is full (the default), smoke, or
                              another that the head of the file names
   --config.KEY=VALUE         another value for one key, as in --config.ipc=1"""
-ROOMS = (shipping, study, segment, selftrain, labels)
+ROOMS = (shipping, study, segment, selftrain, labels, classify)
 OTHERS = tuple(verb for room in ROOMS for verb in room.VERBS)
 FLAGS = {
     "workdir=DIR": "where the run lives; the same folder again resumes it",

@@ -87,7 +87,8 @@ class Bench:
             params = self.model(cell)
             params = {"trunk": params["trunk"], "head": params["classes"]}
             blur = self.config["eval"]["blur"]
-            look = looking(network, blur, params, pool.test)
+            look = looking(network, blur, params, pool.standard)
             said = {name: probabilities(look, part) for name, part in parts.items()}
         found = scored(said, pool)
-        return {name: found[name] for name in parts}
+        kept = (*parts, "threshold")
+        return {name: found[name] for name in kept if name in found}

@@ -27,6 +27,7 @@ from jaxdistill.jobs.labels import table as tables
 from jaxdistill.jobs.labels.cells import FAILED, Bench
 from jaxdistill.jobs.labels.plan import TUNED, Cell, Plan, digest_of, plan
 from jaxdistill.jobs.labels.tuning import pretrained
+from jaxdistill.jobs.lessons.classifying import ship
 from jaxdistill.jobs.lessons.judging import Record, require_judged
 from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
@@ -118,7 +119,7 @@ def _keep_tuned(room: Room, config: Config, bench: Bench, wanted: Plan) -> None:
     cell = next(c for c in wanted.cells if c.per_class == most)
     told = f"{cell.name}_{digest_of(config, cell)}"
     kept = usable(file, lambda path: read_weights(path)[1])
-    if (kept or {}).get("cell") == told:
+    if (kept or {}).get("cell") == told and "use" in (kept or {}):
         return
     if FAILED in bench.score(cell):
         if kept is not None:
@@ -126,7 +127,8 @@ def _keep_tuned(room: Room, config: Config, bench: Bench, wanted: Plan) -> None:
     else:
         params = {"student": jax.device_get(bench.model(cell))}
         facts = facts_of(config, room.pool) | {"cell": told}
-        write_weights(file, params, facts)
+        blur = config["eval"]["blur"]
+        ship(file, params, facts, room.pool, blur, bench.score(cell))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from jaxdistill.evaluation.threshold import balanced_accuracy_at, chosen_thresho
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.run.files import digest, read_record, write_json
 from jaxdistill.run.kept import made_once
-from jaxdistill.types import Images, Logits, Network, Params, Pool, Split
+from jaxdistill.types import Images, Logits, Network, Params, Pool, Split, Standard
 
 CHOSEN = "balanced_accuracy_chosen"  # where validation put the threshold
 SCALARS = ("auc", "accuracy", "balanced_accuracy", "harmonic_mean", "f1_weighted")
@@ -62,7 +62,7 @@ def judge(
     def make() -> None:
         room.say(f"scoring {lesson}")
         params = {"trunk": taught.student["trunk"], "head": taught.student["classes"]}
-        look = looking(network, blur, params, room.pool.test)
+        look = looking(network, blur, params, room.pool.standard)
         found = judged(look, room.pool)
         if robust:
             found["robustness"] = _robustness(look, room.pool.test)
@@ -97,11 +97,11 @@ def scored(said: Mapping[str, Float[np.ndarray, "n k"]], pool: Pool) -> Record:
 
 
 def looking(
-    network: Network, radius: float, params: Params, like: Split
+    network: Network, radius: float, params: Params, standard: Standard
 ) -> Callable[[Images], Logits]:
     """Logits of pictures in [0, 1], blurred by a Gaussian of `radius` pixels."""
     run = _run(network, radius)
-    return lambda pictures: run(params, pictures, like.standard)
+    return lambda pictures: run(params, pictures, standard)
 
 
 def probabilities(

@@ -20,6 +20,7 @@ from jaxdistill.data.pool import counts
 from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
+from jaxdistill.jobs.lessons.classifying import ship
 from jaxdistill.jobs.lessons.judging import Record, compare, judge, require_judged
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure, pictures
@@ -51,6 +52,7 @@ from jaxdistill.run import report as reports
 from jaxdistill.run.files import write_atomic, write_json
 from jaxdistill.run.places import place
 from jaxdistill.run.rows import as_csv
+from jaxdistill.run.weights_file import read_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 
 LATER = ("seeds", "ablations", "variants", "ceiling", "wrong")  # of the protocol
@@ -179,8 +181,9 @@ def _write(
     write_atomic(home.path / "table.md", text.encode())
     seed, (first, last) = wanted.seeds[0], wanted.ends()
     if (last, seed) in models:
-        data = models[last, seed].file.read_bytes()
-        write_atomic(home.path / "model.safetensors", data)
+        weights, facts = read_weights(models[last, seed].file)
+        file, blur = home.path / "model.safetensors", config["eval"]["blur"]
+        ship(file, weights, facts, room.pool, blur, bench[last, seed])
     if not figures.available() or not rows:
         return
     spoilt = {end for way in wanted.spoilt for end in wanted.ends(way)}

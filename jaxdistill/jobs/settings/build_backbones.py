@@ -61,8 +61,13 @@ def build_unlabelled(config: Config, pool: Pool) -> Unlabelled | None:
 
 def build_backbones(config: Config, pool: Pool) -> Built:
     """The networks of `config.backbone` and `config.classes`, for films of the pool."""
+    return built(config, pool.image_shape, pool.classes)
+
+
+def built(config: Config, image_shape: tuple[int, int, int], classes: int) -> Built:
+    """The same for films of that shape, of so many classes."""
     text = json.dumps({key: config[key] for key in ("backbone", "classes")})
-    return _built(text, pool.image_shape, pool.classes)
+    return _built(text, image_shape, classes)
 
 
 @lru_cache(maxsize=64)  # what was compiled for a network serves for its equals
