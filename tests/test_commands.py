@@ -15,6 +15,7 @@ from jaxdistill.jobs.compare.plan import plan
 from jaxdistill.jobs.distil import distilling
 from jaxdistill.jobs.labels import job as labelling
 from jaxdistill.jobs.labels.plan import plan as plan_labels
+from jaxdistill.jobs.lessons import classifying
 from jaxdistill.jobs.segment import job as segmenting
 from jaxdistill.jobs.segment import predicting as segment_predicting
 from jaxdistill.jobs.selftrain import job as selftraining
@@ -71,7 +72,7 @@ def test_the_pages_print_commands_of_every_verb():
     verbs = {shlex.split(line)[1] for line in OF_TOOL}
     assert {"distill", "compare", "study", "predict", "compress", "data"} <= verbs
     assert {"segment", "segment-predict", "selftrain"} <= verbs
-    assert {"pretrain", "finetune", "compare-labels"} <= verbs
+    assert {"pretrain", "finetune", "compare-labels", "classify"} <= verbs
 
 
 @pytest.fixture
@@ -100,6 +101,7 @@ def begun(tmp_path, monkeypatch):
     monkeypatch.setattr(selftraining, "run", begin(plan_stages))
     for verb in ("compare", "pretrain", "finetune"):
         monkeypatch.setattr(labelling, verb, begin(plan_labels))
+    monkeypatch.setattr(classifying, "classify", begin())
     monkeypatch.setattr(compress, "compress", begin())
     monkeypatch.setattr(regenerate, "regenerate", begin())
 
