@@ -199,12 +199,14 @@ def test_runs_of_several_days_make_the_table_of_one(monkeypatch):
             "peak_memory_bytes": 5,
             "device": "CPU",
             "git_commit": f"{seeds}",
+            "versions": {"jax": "0.1", "numpy": f"{len(seeds)}.0"},
         }
 
     parts = [summary((0, 2)), summary((1,))]
     joined = gather(parts)
     assert joined["rows"] == summary(seeds)["rows"]
     assert joined["git_commit"] == "(0, 2) and (1,)"
+    assert joined["versions"] == {"jax": "0.1", "numpy": "2.0 and 1.0"}
     with pytest.raises(SystemExit, match="alone A 0 is in two summaries"):
         gather([parts[0], parts[0]])
     with pytest.raises(SystemExit, match="different configurations"):
