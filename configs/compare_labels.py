@@ -3,9 +3,9 @@ r"""Ways to do with few labels, on films of two classes: the paper's own compari
 Li et al. 2022, arXiv:2209.14603, beside the distilled set: BYOL, SimSiam, MAE, SKD and
 labels alone, at a size for two CPU cores: of children (PneumoniaMNIST, 28 pixels), or
 of adults in the mode `lungs` (`normal` against `op` of the RSNA pneumonia challenge cut
-to the lungs, 56 pixels). `--config.labels.rows` adds
-the rows `random`, `distilled` and `transfer`, for which `--config.labels.distilled` and
-`--config.labels.transfer` name the sets and the weights from other films.
+to the lungs, 56 pixels). `--config.labels.rows` adds the rows `random`, `distilled` and
+`transfer`, for which `--config.labels.distilled` and `--config.labels.transfer` name
+the sets and the weights from other films.
 
 jaxdistill compare-labels --config=configs/compare_labels.py --workdir=runs/labels
 jaxdistill compare-labels --config=configs/compare_labels.py:lungs \

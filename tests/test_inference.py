@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_segmenters import small
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.segmentation.inference import masks_of, predict
 from jaxdistill.types import Segmenter
 
@@ -107,7 +107,7 @@ def test_networks_and_slices_that_are_none_are_refused(images, unchecked):
         predict((pointwise(),), (jnp.ones(()),), images[..., 0])
     spoilt = images.copy()
     spoilt[2, 3, 4] = np.nan
-    with pytest.raises(InputError, match="logits of slice 2 are no finite numbers"):
+    with pytest.raises(Diverged, match="logits of slice 2 are no finite numbers"):
         predict((pointwise(),), (jnp.ones(()),), spoilt)
 
 

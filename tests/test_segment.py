@@ -28,7 +28,7 @@ from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.segmentation import segmentation_scores
 from jaxdistill.jobs.segment import folds, job
 from jaxdistill.jobs.segment import table as tables
-from jaxdistill.jobs.segment.judging import METRICS, VALIDATED, means
+from jaxdistill.jobs.segment.judging import METRICS, VALIDATED, means, score
 from jaxdistill.jobs.segment.models import load_model
 from jaxdistill.jobs.segment.plan import plan
 from jaxdistill.jobs.segment.predicting import Way, opened, predicted
@@ -235,6 +235,19 @@ def test_masks_come_back_where_their_volumes_lie(done, tmp_path, capsys):
     np.testing.assert_allclose(mask.header.get_zooms(), (0.6, 0.7, 3.0), rtol=1e-6)
     assert set(np.unique(mask.dataobj)) <= {0, 1}
     assert not (tmp_path / "masks" / "odd.nii.gz").exists()
+
+
+def test_a_network_without_finite_answers_costs_itself_alone(tmp_path, monkeypatch):
+    def silent(room, config, seat, one):
+        if one.name == "distilled":
+            raise Diverged("logits of slice 0 are no finite numbers")
+        return score(room, config, seat, one)
+
+    monkeypatch.setattr(job, "score", silent)
+    rows = job.run(small(), tmp_path / "run", **SILENT)
+    assert {row["trained"] for row in rows} == {"teacher", "alone"}
+    (reason,) = read_json(tmp_path / "run" / "summary.json")["failed"].values()
+    assert "no finite numbers" in reason
 
 
 def test_other_masks_are_other_data(done, monkeypatch):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.types import Params, Segmenter
 
 SIGMA = 1 / 8  # of a window's side
@@ -31,8 +31,8 @@ def predict(
 
     Sides that a network's stride does not divide are padded by their edge. A network
     whose norm takes statistics of a batch says what depends on `batch`, too. Raises
-    `InputError` for a window that no network takes, windows that leave gaps, for no
-    slice at all, and where logits are no finite numbers.
+    `InputError` for a window that no network takes, windows that leave gaps, and for no
+    slice at all, `Diverged` for logits that are no finite numbers.
     """
     _require(networks, params, images, batch, window, overlap)
     look = _logits(networks)
@@ -58,9 +58,9 @@ def predict(
     else:
         found = _windowed(whole, padded, window, overlap)[:, :h, :w]
     if not (finite := np.isfinite(found).all(axis=(1, 2, 3))).all():
-        raise InputError(
+        raise Diverged(
             f"logits of slice {int(np.argmin(finite))} are no finite numbers: its "
-            "pixels or the weights are not"
+            "pixels or the weights are not, or the learning rate was too high"
         )
     return found
 

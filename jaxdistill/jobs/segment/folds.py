@@ -50,7 +50,7 @@ def run_fold(
                 taught[key] = found = tutors(room, pupil.config, seat)
             except Diverged as error:
                 taught[key] = None
-                _fail(room, seat, name, str(error), reasons)
+                fail(room, seat, name, str(error), reasons)
                 return None
             one = Judged(name, key, found)
             score(room, config, seat, one)
@@ -64,7 +64,7 @@ def run_fold(
     for group in begun(room, seat, pupils, missing):
         if (taught_by := teachers(group[-1])) is None:
             for pupil in (p for p in group if p in missing and _listens(p.config)):
-                _fail(room, seat, pupil.name, "its teacher's training failed", reasons)
+                fail(room, seat, pupil.name, "its teacher's training failed", reasons)
             group = [p for p in group if not _listens(p.config)]
         trained = _learned(room, seat, group, taught_by or Tutors(), reasons)
         for pupil in group:
@@ -98,11 +98,11 @@ def _learned(
         reason = str(error)
     for pupil in group:
         if pupil.name not in trained:
-            _fail(room, seat, pupil.name, reason, reasons)
+            fail(room, seat, pupil.name, reason, reasons)
     return trained
 
 
-def _fail(
+def fail(
     room: Room, seat: Seat, name: str, reason: str, reasons: dict[str, str]
 ) -> None:
     """Tell why someone has no row, now and in the table."""

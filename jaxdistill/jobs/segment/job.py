@@ -18,10 +18,10 @@ from typing import Any
 from jaxdistill.data.prints import site_prints
 from jaxdistill.data.slices import frame
 from jaxdistill.engine.mesh import make_mesh, split_cpu
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.segment import pictures
 from jaxdistill.jobs.segment import table as tables
-from jaxdistill.jobs.segment.folds import Bench, run_fold
+from jaxdistill.jobs.segment.folds import Bench, fail, run_fold
 from jaxdistill.jobs.segment.judging import costs, score, worth
 from jaxdistill.jobs.segment.lessons import Room, Seat
 from jaxdistill.jobs.segment.models import load_model, save_program
@@ -65,7 +65,8 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
             for unseen, fold in wanted.folds.items():
                 seat = Seat(unseen, fold, seed)
                 bench |= run_fold(room, config, seat, wanted.pupils, reasons)
-        scores = _scores(room, config, wanted, bench)
+        scores = _scores(room, config, wanted, bench, reasons)
+        bench = {at: bench[at] for at in scores}
         rows = _rows(room, config, wanted, bench, scores)
         _write(home, room, config, wanted, bench, rows, reasons)
         summary = _summary(config, wanted, rows, scores, reasons, home)
@@ -114,11 +115,18 @@ def _stride(config: Config, wanted: Plan) -> int:
     return max(strides)
 
 
-def _scores(room: Room, config: Config, wanted: Plan, bench: Bench) -> tables.Scores:
-    return {
-        place: worth(score(room, config, _seat(wanted, place), one))
-        for place, one in bench.items()
-    }
+def _scores(
+    room: Room, config: Config, wanted: Plan, bench: Bench, reasons: dict[str, str]
+) -> tables.Scores:
+    """What every network is worth; one without finite answers leaves its reason."""
+    found = {}
+    for at, one in bench.items():
+        seat = _seat(wanted, at)
+        try:
+            found[at] = worth(score(room, config, seat, one))
+        except Diverged as error:
+            fail(room, seat, at[0], str(error), reasons)
+    return found
 
 
 def _rows(
