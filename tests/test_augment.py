@@ -309,3 +309,9 @@ def test_members_of_a_policy_may_be_composed_and_one_is_drawn():
 def test_a_composed_policy_names_what_it_does_not_know():
     with pytest.raises(InputError, match=r"'blur', which is none .* \+ to compose"):
         policy("color+blur")
+
+
+@pytest.mark.parametrize("augment", [augment_siamese, augment_each])
+def test_a_text_is_no_policy(augment, unchecked):
+    with pytest.raises(InputError, match=r"policy='medical' must be a tuple"):
+        augment(jnp.zeros((2, 8, 8, 1)), jax.random.key(0), "medical")

@@ -385,6 +385,29 @@ def test_strengths_fill_the_range_of_the_setting(name, value, least, most, opera
     assert most - (1 - FAR) * span < found.max() <= most + near
 
 
+def test_grey_values_change_in_the_order_that_is_told(monkeypatch):
+    order = [
+        "bias_field",
+        "noise",
+        "blur",
+        "brightness",
+        "contrast",
+        "low_resolution",
+        "gamma",
+    ]
+    done = []
+    for name in order:
+
+        def change(image, *_, name=name, **__):
+            done.append(name)
+            return image
+
+        monkeypatch.setattr(intensity, name, change)
+    one = functools.partial(_augment, policy=SURE)
+    jax.eval_shape(one, pictures()[0], outlines()[0], KEY)
+    assert done == order
+
+
 def test_noise_has_deviations_up_to_the_setting():
     images, masks = np.zeros((150, 20, 24, 1), np.float32), outlines(150)
     moved, _ = augment(images, masks, KEY, OFF._replace(noise_p=1.0, noise=0.2))

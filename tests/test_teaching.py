@@ -20,6 +20,7 @@ from jaxdistill.segmentation.teaching import (
     optimise,
     teach,
 )
+from jaxdistill.segmentation.term import Term
 from jaxdistill.types import IGNORED
 
 PRACTICE = Practice(steps=20, lr=0.02, warmup=0.0)
@@ -86,6 +87,17 @@ def test_the_loss_is_what_masks_teach_and_every_term_by_its_weight(resident):
     np.testing.assert_allclose(
         metrics["rich_loss"], metrics["rich_supervised"] + weighed, rtol=1e-5
     )
+
+
+def test_terms_are_told_what_share_of_the_steps_is_done(resident):
+    probe = Term(lambda *_: {}, lambda params, outputs, lesson: lesson.progress)
+    student = {"one": Student(small(3), {"probe": (0.0, probe)})}
+    learner = teach(student, [TEACHER], PRACTICE, PATCHES, None, channels=1)
+    state = learner.init(jax.random.key(0))._replace(step=jnp.array(15))
+    *_, metrics = jax.jit(learner.update, static_argnums=4)(
+        state, resident, jnp.arange(4), jax.random.key(1), None
+    )
+    assert float(metrics["one_probe"]) == 15 / PRACTICE.steps
 
 
 @pytest.mark.parametrize(("devices", "engine"), [(4, "shard_map"), (2, "pmap")])

@@ -302,6 +302,25 @@ def test_every_operation_happens_as_often_as_its_share():
         assert 0.2 < changed < 0.4, name
 
 
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
+def test_colours_change_by_up_to_the_setting(name):
+    """Each picture is what its tone makes of it at one strength of the range."""
+    image = 0.35 + 0.3 * pictures(n=1, h=8, w=8, c=3)  # stays within [0, 1]
+    none = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.0)
+    view = PLAIN._replace(colour=1.0, **none | {name: 0.4})
+    made = make_view(np.repeat(image, 120, 0), KEY, view)
+    tried = np.linspace(-0.45, 0.45, 361, dtype=np.float32)
+    middle = 0 if name == "hue" else 1
+    repeated = np.repeat(image, len(tried), 0)
+    known = on_lines(getattr(tone, name), repeated, middle + tried)
+    gaps = np.stack([np.abs(known - one).mean((1, 2, 3)) for one in made])
+    found = tried[gaps.argmin(axis=1)]
+    assert gaps.min(axis=1).max() < 2e-3
+    assert found.min() + 1e-3 >= -0.4
+    assert found.min() < -0.36
+    assert 0.36 < found.max() <= 0.4 + 1e-3
+
+
 def test_a_view_is_turned_by_up_to_its_angle():
     """Of pictures whose first two channels rise down and along."""
     down, along = np.mgrid[:15, :15] / 14

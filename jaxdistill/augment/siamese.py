@@ -113,6 +113,11 @@ def augment_each(
 
 def _apply(images: Images, key: PRNGKey, draws: AllDraws, policy: Policy) -> Images:
     require_inputs(images.dtype)
+    if isinstance(policy, str):
+        raise InputError(
+            f"policy={policy!r} must be a tuple of operations, not a text: "
+            f"jaxdistill.augment.siamese.policy({policy!r}) makes one of it"
+        )
     if not policy:
         return images
     chosen = jax.random.randint(key, (), 0, len(policy))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.spatial.distance import cdist
 
-from jaxdistill.data.standard import standardise
+from jaxdistill.data.standard import from_unit, standardise
 from jaxdistill.distillation.coresets import k_means
 from jaxdistill.distillation.mosaic import encode_images
 from jaxdistill.engine.sampling import check_ipc, class_table, random_subset
@@ -194,9 +194,4 @@ def _mean_inputs(pool: Pool, groups: list[np.ndarray]) -> Float[Array, "g h w c"
     images = np.asarray(pool.train.images)
     means = np.stack([images[rows].mean(axis=0, dtype=np.float64) for rows in groups])
     # Standardisation is affine: the mean of the inputs is the input of the mean.
-    zero = standardise(jnp.zeros((1, *pool.image_shape), jnp.uint8), pool.standard)
-    if pool.standard.whitening is None:
-        std = pool.standard.std.reshape(1, 1, 1, -1)
-        return zero + jnp.asarray(means / 255.0, jnp.float32) / std
-    flat = jnp.asarray(means / 255.0, jnp.float32).reshape(len(means), -1)
-    return zero + (flat @ pool.standard.whitening.forward).reshape(means.shape)
+    return from_unit(jnp.asarray(means / 255.0, jnp.float32), pool.standard)

@@ -38,8 +38,11 @@ class Judged(NamedTuple):
     networks: Tutors
 
     def file(self, room: Room, seat: Seat, folder: str, suffix: str) -> Path:
-        """Where something of it lies."""
-        return room.folder / folder / f"{seat.name}_{self.name}_{self.digest}{suffix}"
+        """Where something of it lies, also where it was made under another name."""
+        home = room.folder / folder
+        own = home / f"{seat.name}_{self.name}_{self.digest}{suffix}"
+        others = sorted(home.glob(f"{seat.name}_*_{self.digest}{suffix}"))
+        return own if own.exists() or not others else others[0]
 
 
 def score(room: Room, config: Config, seat: Seat, judged: Judged) -> dict[str, Any]:
