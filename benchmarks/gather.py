@@ -45,9 +45,7 @@ def gather(told: list[Told]) -> Told:
     for row in (row for one in told for row in one["rows"]):
         facts.setdefault(row["trained"], {k: row[k] for k in COSTS if k in row})
     sites, seeds = (sorted({place[i] for place in runs}) for i in (1, 2))
-    scores = {
-        place: {m: _number(run.get(m)) for m in METRICS} for place, run in runs.items()
-    }
+    scores = scores_of(list(runs.values()))
     joined = {
         "rows": rows_of(list(facts), sites, seeds, scores, facts),
         "runs": list(runs.values()),
@@ -69,12 +67,22 @@ def main(name: str, files: list[Path]) -> None:
     """Write the table of the summaries in files."""
     told = [small(json.loads(file.read_text())) for file in files]
     joined = gather(told)
-    table = as_markdown(joined["rows"], joined["failed"])
+    table = as_markdown(joined["rows"], joined["failed"], scores_of(joined["runs"]))
     (RESULTS / f"{name}.md").write_text(table)
     (RESULTS / f"{name}.csv").write_text(as_csv(joined["rows"]))
     text = json.dumps(plain(joined), indent=1, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     by_site(RESULTS / f"{name}_sites.png", joined["rows"])
+
+
+def scores_of(runs: list[Told]) -> dict[tuple[str, str, int], dict[str, float]]:
+    """The scores of runs by name, site and seed."""
+    return {
+        (run["trained"], run["site"], run["seed"]): {
+            metric: _number(run.get(metric)) for metric in METRICS
+        }
+        for run in runs
+    }
 
 
 def _settings(told: Told) -> Told:

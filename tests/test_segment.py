@@ -133,7 +133,7 @@ def test_the_same_run_again_makes_nothing_anew_and_takes_up_more(done):
         after = listing(workdir / name)
         assert {k: v for k, v in after.items() if k in before[name]} == before[name]
     assert [row["trained"] for row in again][::2] == [
-        *("teacher", "alone", "distilled", "gram")
+        *("teacher", "alone", "distilled", "gram", "chosen")
     ]
     kept = [{k: row[k] for k in ("dice", "hd95")} for row in rows]
     assert [{k: row[k] for k in ("dice", "hd95")} for row in again][:6] == kept
@@ -303,7 +303,7 @@ def test_a_site_that_was_missed_gives_no_better_mean():
     means_of = {r["trained"]: r for r in rows if r["site"] == tables.MEAN}
     assert means_of["alone"]["hd95"]["mean"] == 16.0
     assert means_of["distilled"]["hd95"]["n"] == 0
-    told = tables.as_markdown(rows, {})
+    told = tables.as_markdown(rows, {}, found)
     assert "masks missed" in told.splitlines()[0]
     assert "| distilled | 0.450 (1) | 0.500 (1) | –" in " ".join(told.split())
 
@@ -389,6 +389,39 @@ def test_a_folder_keeps_the_frame_that_it_was_begun_with(done, tmp_path):
     with pytest.raises(InputError, match="begin another work folder"):
         job.run(config, workdir, **SILENT)
     assert read_json(workdir / "frame.json")["shape"] == kept
+
+
+def test_a_student_under_another_name_is_not_trained_again(done, tmp_path):
+    workdir = shutil.copytree(done[0], tmp_path / "run")
+    before = {name: listing(workdir / name) for name in KEEPS}
+    config = override(small(), {"protocol": {"students": {"twin": {}}}})
+    rows = job.run(config, workdir, **SILENT)
+    assert {name: listing(workdir / name) for name in KEEPS} == before
+    dice = {row["trained"]: row["dice"] for row in rows}
+    assert dice["twin"] == dice["distilled"] != dice["alone"]
+
+
+def test_validation_chooses_a_student_for_each_site_and_seed():
+    """Whatever it does on the site left out, and however good the teachers are."""
+    told = {
+        ("A", 0): {"teacher": 9, "alone": 1, "distilled": 3, "gram": 2},
+        ("B", 0): {"teacher_gram": 9, "alone": 5, "distilled": 4, "gram": 4},
+    }
+    empty = dict.fromkeys(tables.METRICS, 0.0)
+    scores = {
+        (name, *seat): empty | {"dice": 1 / value, VALIDATED: value}
+        for seat, values in told.items()
+        for name, value in values.items()
+    }
+    assert tables.choices(scores) == {("A", 0): "distilled", ("B", 0): "alone"}
+    rows = tables.rows_of(("alone", "distilled", "gram"), ("A", "B"), (0,), scores, {})
+    chosen = {row["site"]: row for row in rows if row["trained"] == "chosen"}
+    assert chosen["mean"]["dice"]["mean"] == pytest.approx((1 / 3 + 1 / 5) / 2)
+    assert chosen["A"]["gain"]["mean"] == pytest.approx(1 / 3 - 1)
+    table = tables.as_markdown(rows, {}, scores)
+    assert "* chosen by Dice on validation: distilled (1), alone (1)" in table
+    few = {place: found for place, found in scores.items() if place[0] != "gram"}
+    assert tables.choices(few) == {}
 
 
 def test_a_class_that_ended_hands_over_what_is_missing(done, tmp_path):

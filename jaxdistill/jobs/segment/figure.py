@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxdistill.jobs.segment.table import MEAN
+from jaxdistill.jobs.segment.plan import CHOSEN, MEAN
 from jaxdistill.run.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, blank, save
 from jaxdistill.types import IGNORED
 
 COLOURS = (ORANGE, BLUE, GREEN, PURPLE)  # of classes, in their order
-HUES = {"teacher": GREY, "alone": ORANGE, "distilled": BLUE}
+HUES = {"teacher": GREY, "alone": ORANGE, "distilled": BLUE, CHOSEN: GREEN}
 
 
 class Shown(NamedTuple):

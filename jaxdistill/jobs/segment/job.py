@@ -68,7 +68,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         scores = _scores(room, config, wanted, bench, reasons)
         bench = {at: bench[at] for at in scores}
         rows = _rows(room, config, wanted, bench, scores)
-        _write(home, room, config, wanted, bench, rows, reasons)
+        _write(home, room, config, wanted, bench, rows, scores, reasons)
         summary = _summary(config, wanted, rows, scores, reasons, home)
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
@@ -154,10 +154,11 @@ def _write(
     wanted: Plan,
     bench: Bench,
     rows: list[tables.Row],
+    scores: tables.Scores,
     reasons: Mapping[str, str],
 ) -> None:
     write_atomic(home.path / "table.csv", as_csv(rows).encode())
-    text = tables.as_markdown(rows, reasons)
+    text = tables.as_markdown(rows, reasons, scores)
     write_atomic(home.path / "table.md", text.encode())
     if figures.available():
         pictures.draw(home, room, config, wanted, bench, rows)

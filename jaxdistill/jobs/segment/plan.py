@@ -41,6 +41,7 @@ TAUGHT_BY = (
 )
 
 TEACHER = "teacher"
+CHOSEN = "chosen"  # the row of the students that validation prefers
 MEAN = "mean"  # the row over all sites left out
 
 Config = Mapping[str, Any]
@@ -110,7 +111,7 @@ def pupils(config: Config) -> tuple[Pupil, ...]:
         made["distilled"] = changed(base, {}, "distilled")
     for name, values in config["protocol"]["students"].items():
         said = "protocol.students"
-        require_row(said, name, (TEACHER, *made))
+        require_row(said, name, (TEACHER, CHOSEN, *made))
         if name.startswith(f"{TEACHER}_"):
             raise InputError(
                 f"{said}.{name} has the name of a teacher's row: call it otherwise"

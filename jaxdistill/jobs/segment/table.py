@@ -4,8 +4,12 @@ A row is one kind of training on one site left out, or the mean over these sites
 numbers are means and deviations over seeds, of the mean over cases and classes; those
 of the row `mean` are over seeds as well, of the mean over sites. A seed that has no
 number for one of the sites, as where all of a site was missed, has none for the mean.
+
+Where there are more students than the one alone and the one distilled, `chosen` is, for
+each site left out and each seed, the one with the highest Dice on validation.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +17,7 @@ import numpy as np
 
 from jaxdistill.jobs.segment.judging import METRICS as SCORED
 from jaxdistill.jobs.segment.judging import VALIDATED
-from jaxdistill.jobs.segment.plan import MEAN
+from jaxdistill.jobs.segment.plan import CHOSEN, MEAN, TEACHER
 from jaxdistill.run.report import (
     human_bytes,
     human_count,
@@ -50,6 +54,10 @@ def rows_of(
 ) -> list[Row]:
     """Rows by training and site, with what each gains over the student alone."""
     rows = []
+    if choice := choices(scores):
+        best = {(CHOSEN, *seat): scores[name, *seat] for seat, name in choice.items()}
+        names, scores = [n for n in names if n != CHOSEN], {**scores, **best}
+        names = [*names, CHOSEN]
     for name in names:
         for site in (*sites, MEAN):
             here = sites if site == MEAN else (site,)
@@ -69,6 +77,22 @@ def rows_of(
     return rows
 
 
+def choices(scores: Scores) -> dict[tuple[str, int], str]:
+    """By site left out and seed the student that validation prefers, of three or more.
+
+    The site left out has no part in it: validation cases are of the others.
+    """
+    told: dict[tuple[str, int], dict[str, float]] = {}
+    for (name, site, seed), found in scores.items():
+        if name.split("_")[0] != TEACHER and name != CHOSEN:
+            told.setdefault((site, seed), {})[name] = found[VALIDATED]
+    return {
+        seat: max(values, key=values.__getitem__)
+        for seat, values in told.items()
+        if len(values) > 2 and np.isfinite(list(values.values())).all()
+    }
+
+
 def runs_of(scores: Scores) -> list[Row]:
     """What every row is made of: a training, a site left out and a seed each."""
     return [
@@ -77,8 +101,8 @@ def runs_of(scores: Scores) -> list[Row]:
     ]
 
 
-def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
-    """Means over the sites with costs, then Dice by site, then what failed."""
+def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str], scores: Scores) -> str:
+    """Means over sites with costs, Dice by site, who was chosen, and who failed."""
     sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))
     shown = dict(SHOWN)
     if any(row["missed"]["mean"] > 0 for row in rows):
@@ -98,6 +122,9 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
         own = {row["site"]: row["dice"] for row in rows if row["trained"] == name}
         by_site.append([name, *(score_text(own[site]) for site in sites)])
     told = [f"* {name}: {reason}" for name, reason in reasons.items()]
+    if counted := Counter(choices(scores).values()).most_common():
+        who = ", ".join(f"{name} ({count})" for name, count in counted)
+        told.insert(0, f"* {CHOSEN} by Dice on validation: {who}")
     parts = [markdown(cells), markdown(by_site), "\n".join(told)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
