@@ -177,7 +177,8 @@ def test_runs_of_several_days_make_the_table_of_one(monkeypatch):
 
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     gather = importlib.import_module("gather").gather
-    names, sites, seeds = ("alone", "distilled"), ("A", "B"), (0, 1, 2)
+    sites, seeds = ("A", "B"), (0, 1, 2)
+    names = ("alone", "distilled", "gram")
     draw = np.random.default_rng(0).random
     scores = {
         (name, site, seed): {m: float(draw()) for m in (*METRICS, "missed", VALIDATED)}
