@@ -132,8 +132,10 @@ def _origin(record: dict) -> str:
     told = record.get("made", record)  # a parcel's report keeps it apart
     jaxlib = told.get("versions", told)["jaxlib"]
     device = told["device"].replace(", 1 cores", ", 1 core")
-    commit, dash, dirty = record.get("git_commit", "").partition("-")
-    at = f"; commit {commit[:7]}{dash}{dirty}" if commit else ""
+    commits = re.sub(
+        r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", record.get("git_commit", "")
+    )
+    at = f"; commit {commits}" if commits else ""
     return f"jaxlib {jaxlib}, {device}{at}{_protocol(record)}"
 
 

@@ -558,7 +558,7 @@ def test_teachers_that_diverge_end_only_those_who_listen(tmp_path, monkeypatch):
     students = variants({"lost": by_site, "later": {"losses.gram.weight": 1.0}})
     config = small(protocol={"students": students.to_dict()})
     rows = job.run(config, tmp_path, said.append)
-    names = ["teacher", "alone", "distilled", "later"]
+    names = ["teacher", "alone", "distilled", "later", "chosen"]
     assert [row["trained"] for row in rows if row["site"] == "mean"] == names
     reasons = read_json(tmp_path / "summary.json")["failed"]
     assert reasons == {

@@ -73,7 +73,9 @@ def by_site(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     ax.grid(axis="y", color="#dddddd", lw=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(
+        loc="outside upper center", ncols=len(names), fontsize=8, frameon=False
+    )
     save(figure, path)
 
 
