@@ -80,7 +80,8 @@ class DinoMLP(nn.Module):
             x = jax.nn.gelu(Dense(width, STD)(x), approximate=False)
         x = unit(Dense(self.bottleneck, STD)(x))
         start = fan_in_uniform(self.bottleneck)
-        y = x @ unit(self.param("last", start, (self.bottleneck, self.outputs)), 0)
+        last = self.param("last", start, (self.bottleneck, self.outputs))
+        y = (x @ last) * over_length(last, 0)  # fewer values than `last` has, as a rule
         if not self.learned_gain:
             return y
         return y * self.param("gain", nn.initializers.ones, (self.outputs,))[None]
@@ -129,8 +130,13 @@ def _mean(x: Array, axis: str | None) -> Array:
 def unit(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     """Vectors along an axis, of length one, in float32 or longer."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x * over_length(x, axis)
+
+
+def over_length(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """One over the length of each vector along an axis, which stays."""
     square = jnp.square(x).sum(axis, keepdims=True)
-    return x * lax.rsqrt(jnp.maximum(square, TINY**2))
+    return lax.rsqrt(jnp.maximum(square, TINY**2))
 
 
 @declared("head")

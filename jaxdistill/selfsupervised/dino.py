@@ -51,13 +51,21 @@ def dino_loss(
     teacher_heat: float = 0.04,
     student_heat: float = 0.1,
 ) -> Scalar:
-    """The mean over the batch and all pairs of a view and another large one."""
+    """The mean over the batch and all pairs of a view and another large one.
+
+    A view answers for the sum `w` of the teacher's other answers at once, and as each
+    sums to 1, `- w . log softmax(z) = |w| logsumexp(z) - w . z`, without a logarithm of
+    every output.
+    """
     p = jax.nn.softmax((wide(teacher) - centre[None, None]) / teacher_heat)
-    log_q = jax.nn.log_softmax(wide(student) / student_heat)
-    pairs = -jnp.einsum("qnk,vnk->qv", p, log_q) / teacher.shape[1]
-    views, large = student.shape[0], teacher.shape[0]
-    other = ~jnp.eye(large, views, dtype=bool)
-    return jnp.sum(pairs, where=other) / other.sum()
+    z = wide(student) / student_heat
+    (large, n, _), views = p.shape, len(z)
+    every = p.sum(0, keepdims=True)
+    small = jnp.broadcast_to(every, (views - large, *every.shape[1:]))
+    others = jnp.concatenate([every - p, small])
+    pairs = jnp.where(jnp.arange(views) < large, large - 1, large)
+    said = pairs[:, None] * jax.nn.logsumexp(z, -1) - jnp.sum(others * z, -1)
+    return said.sum() / (n * pairs.sum())
 
 
 def recentre(
