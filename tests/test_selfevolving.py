@@ -12,7 +12,12 @@ from jaxdistill.data.standard import standardise
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.networks.heads import class_head, dino_head
 from jaxdistill.selfsupervised.pretext import UNKNOWN, Batch, Now
-from jaxdistill.selfsupervised.selfevolving import ramp_at, selfevolving, told_by
+from jaxdistill.selfsupervised.selfevolving import (
+    aligned,
+    ramp_at,
+    selfevolving,
+    told_by,
+)
 from jaxdistill.selfsupervised.supervised import supervised
 
 KEY = jax.random.key(3)
@@ -68,14 +73,39 @@ def test_pseudo_labels_count_more_from_epoch_to_epoch():
 
 
 def test_labels_tell_in_a_pass_alone_and_never_those_that_are_not_known():
-    logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, CLASSES)))
+    soft = np.random.default_rng(0).dirichlet(np.ones(CLASSES), 3)
     labels = jnp.array([2, UNKNOWN, 0])
-    soft = np.asarray(jax.nn.softmax(logits))
-    close(told_by(logits, labels, now()), soft)
-    in_pass = told_by(logits, labels, now(correcting=True))
+    close(told_by(jnp.asarray(soft), labels, now()), soft)
+    in_pass = told_by(jnp.asarray(soft), labels, now(correcting=True))
     close(in_pass, [[0, 0, 1], soft[1], [1, 0, 0]])
-    moved = jax.grad(lambda x: told_by(x, labels, now())[0, 0])(logits)
-    assert not np.asarray(moved).any()
+
+
+def test_answers_are_held_at_the_shares_of_labels_by_hand():
+    """The mean answer moves first, then every answer is weighed by what is wanted."""
+    said = jnp.array([[0.9, 0.1], [0.7, 0.3]])
+    wanted = jnp.array([0.5, 0.5])
+    held, mean = aligned(said, wanted, wanted, 0.75)
+    close(mean, [0.75 * 0.5 + 0.25 * 0.8, 0.75 * 0.5 + 0.25 * 0.2])  # 0.575, 0.425
+    first = [0.9 * 0.5 / 0.575, 0.1 * 0.5 / 0.425]
+    close(held[0], np.array(first) / sum(first))
+    close(held.sum(1), [1, 1])
+    again, _ = aligned(said, jnp.array([0.8, 0.2]), wanted, 0.999999)
+    assert abs(float(again.mean(0)[0]) - 0.5) < 0.05  # a lean is taken away
+
+
+def test_the_mean_answer_moves_with_films_alone():
+    """With `align`: not in a pass over labelled films, nor through a gradient."""
+    _, _, loss = stage(align=0.5)
+    _, (_, after) = loss(batch(False), now())
+    _, (_, passed) = loss(batch(), now(correcting=True))
+    even = np.full(CLASSES, 1 / CLASSES, np.float32)
+    close(passed.said, even)
+    assert np.abs(np.asarray(after.said) - even).max() > 1e-3
+    _, (told, _) = loss(batch(False), now(4))
+    _, _, plain = stage()
+    _, (other, same) = plain(batch(False), now(4))
+    assert told["labels"] != other["labels"]
+    close(same.said, even)
 
 
 def test_one_logit_has_the_binary_cross_entropy():
@@ -83,7 +113,7 @@ def test_one_logit_has_the_binary_cross_entropy():
     p = 1 / (1 + np.exp(-t))
     want = np.mean(np.log1p(np.exp(z)) - p * z)
     two = lambda x: jnp.stack([jnp.zeros(6), jnp.asarray(x)], axis=1)  # noqa: E731
-    told = told_by(two(t), jnp.full(6, UNKNOWN), now())
+    told = told_by(jax.nn.softmax(two(t)), jnp.full(6, UNKNOWN), now())
     close(soft_cross_entropy(two(z), told), want)
     head = class_head(4, hidden=3)
     logits = head.apply(head.init(KEY), jnp.ones((2, 4)))
@@ -112,7 +142,7 @@ def test_the_loss_of_labels_by_hand(correcting):
     student, teacher, loss = stage(witness, ssl=0.0)
     value, (metrics, memory) = loss(batch(), now(2, correcting))
     assert set(metrics) == {"labels"}
-    assert not np.asarray(memory.mean).any()
+    assert not np.asarray(memory.centre.mean).any()
     pictures, _ = witness.seen[0]
     assert len(witness.seen) == 2
     seen = backbone().features(teacher["trunk"], pictures[:4])

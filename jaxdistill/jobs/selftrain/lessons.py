@@ -94,7 +94,9 @@ def stage_lesson(
 ) -> Lesson:
     """Folds up to a number without their labels, the labelled films behind them."""
     pool, folds = school.room.pool, school.folds
-    pretext = build.build_stage(way.config, pool)
+    known = jnp.asarray(school.films.labels)[folds.labelled]
+    shares = jax.nn.one_hot(known, pool.classes).mean(0)
+    pretext = build.build_stage(way.config, pool, shares)
     regime = build.build_regime(way.config, "stage")
     passes = build.build_passes(way.config)
     if passes.fixed:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxtyping import Array, Float
+
 from jaxdistill.data.folds import Folds, divide
 from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
@@ -32,15 +34,15 @@ def build_first(config: Config, pool: Pool) -> Pretext:
     return supervised(built.backbone, built.classes, views.first, pool.standard)
 
 
-def build_stage(config: Config, pool: Pool) -> Pretext:
-    """Training with labels and without, as all later stages do."""
+def build_stage(
+    config: Config, pool: Pool, shares: Float[Array, " c"] | None = None
+) -> Pretext:
+    """Training with labels, of these shares of classes, and without: later stages."""
     built = build_backbones(config, pool)
     views = build_views(config["views"], built, pool)
     head = dino_head(built.backbone.width, **config["head"])
-    told = config["evolve"]
-    return selfevolving(
-        built.backbone, head, built.classes, views, pool.standard, **told
-    )
+    parts = built.backbone, head, built.classes, views, pool.standard
+    return selfevolving(*parts, shares, **config["evolve"])
 
 
 def build_regime(config: Config, section: str) -> Regime:
