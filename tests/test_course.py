@@ -84,7 +84,7 @@ def test_places_are_numbers_in_the_whole_batch_and_orders_follow_the_seed():
 
 
 def test_a_batch_that_nothing_fills_is_refused():
-    with pytest.raises(InputError, match="films of an epoch are 3, fewer than a batch"):
+    with pytest.raises(InputError, match="films of an epoch are 3, fewer than batch"):
         Course(films=3, batch=4, epochs=1).require()
     with pytest.raises(InputError, match="labelled films of a pass are 3"):
         Course(films=4, batch=4, epochs=1, labelled=3, every=1).require()

@@ -50,9 +50,12 @@ def test_a_thread_leaves_handlers_alone():
     assert seen == [(False, former)]
 
 
-def test_a_stop_while_an_event_runs_is_saved_as_it_tells(tmp_path):
+@pytest.mark.parametrize("at", [2, 4])
+def test_a_stop_while_an_event_runs_is_saved_as_it_tells(tmp_path, at):
+    """At the last step, too: what follows a loop would not know that it was asked."""
+
     def ask(now):
-        if now.step == 2:
+        if now.step == at:
             signal.raise_signal(signal.SIGTERM)
 
     def update(*given):
@@ -62,9 +65,11 @@ def test_a_stop_while_an_event_runs_is_saved_as_it_tells(tmp_path):
     loop = Loop(tmp_path, 4, jax.random.key(0), make_mesh(1), checkpoint_every=4)
     learner = toy_learner()._replace(update=update)
     feed = lambda step: np.ones(8, np.float32)  # noqa: E731
-    with pytest.raises(Stopped, match="by SIGTERM after step 2/4, which is saved"):
+    with pytest.raises(Stopped, match=f"by SIGTERM after step {at}/4, which is saved"):
         train(loop, learner, jnp.ones(3), feed, (Event(1, ask),))
-    assert saved_steps(tmp_path / "checkpoints") == [0, 2]
+    assert saved_steps(tmp_path / "checkpoints") == [0, at]
+    train(loop, learner, jnp.ones(3), feed, (Event(1, ask),))
+    assert saved_steps(tmp_path / "checkpoints")[-1] == 4
 
 
 def test_profile_steps_are_parsed():

@@ -203,7 +203,10 @@ def test_labels_of_folds_are_hidden_from_training(tmp_path):
         ),
         (["--config.views.size=64"], "views.size=64"),
         (["--config.views.local=20"], "views.local=20"),
-        (["--config.stage.batch=4000"], "fewer than a batch of 4000"),
+        (
+            ["--config.stage.batch=4000"],
+            "fewer than stage.batch=4000: lower stage.batch",
+        ),
         (["--config.data.zca=true"], "data.zca=true"),
         (["--config.start=none.safetensors"], "start='none.safetensors' is no file"),
         (["--config.protocol.ablations=ssl"], "protocol.ablations='ssl'"),

@@ -113,7 +113,7 @@ class _Boundary(NamedTuple):
         stop = bool(self.stop)  # asked once: a stop that is told has been saved
         if save or stop:
             self.checkpoints.save(step, state, {})
-        if stop and step < last:
+        if stop:  # at the last step too: more may follow this loop
             self.checkpoints.wait()
             told = f"stopped by {self.stop.signal} after {self.loop.unit} {step}/{last}"
             raise Stopped(

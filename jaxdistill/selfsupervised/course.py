@@ -56,11 +56,12 @@ class Course(NamedTuple):
         passes = -(-self.times // self.every) if self.every else 0
         return self.times + passes * self.per_pass
 
-    def require(self) -> None:
-        """`InputError` for fewer films than a batch, with labels or without."""
-        require_films(self.films, self.batch, "the films of an epoch")
+    def require(self, key: str = "batch") -> None:
+        """`InputError` for fewer films than a batch, which is set at `key`."""
+        require_films(self.films, self.batch, "the films of an epoch", key)
         if self.every:
-            require_films(self.labelled, self.batch, "the labelled films of a pass")
+            told = "the labelled films of a pass"
+            require_films(self.labelled, self.batch, told, key)
 
     def now(self, step: Array) -> Now:
         """Where a step stands."""

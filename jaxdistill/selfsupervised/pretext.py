@@ -83,12 +83,12 @@ def init_parts(
     return init
 
 
-def require_films(count: int, batch: int, said: str) -> None:
-    """`InputError` unless there are films enough for a batch."""
+def require_films(count: int, batch: int, said: str, key: str = "batch") -> None:
+    """`InputError` unless there are films enough for a batch, which is set at `key`."""
     if count < batch:
         raise InputError(
-            f"{said} are {count}, fewer than a batch of {batch}: lower batch, or give "
-            "more of them"
+            f"{said} are {count}, fewer than {key}={batch}: lower {key}, or give more "
+            "of them"
         )
 
 

@@ -63,8 +63,8 @@ def check(folds: Folds, wanted: Plan) -> None:
     """`InputError` for a training that has fewer films than its batches."""
     for way in wanted.ways:
         regime = build.build_regime(way.config, "first")
-        Course(len(folds.labelled), regime.batch, regime.epochs).require()
-        course_of(folds, way.config, 0, 1).require()
+        Course(len(folds.labelled), regime.batch, regime.epochs).require("first.batch")
+        course_of(folds, way.config, 0, 1).require("stage.batch")
 
 
 def supervised(school: School, config: Config, seed: int) -> Taught:
