@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import jaxdistill.data as data
+from jaxdistill.data.pool import located
 from jaxdistill.data.splits import carve
 from jaxdistill.errors import InputError
 
@@ -358,3 +359,14 @@ def test_importing_the_room_stays_light():
         [sys.executable, "-c", script], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_path_that_is_nowhere_is_told_with_both_places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "sets"
+    (root / "films").mkdir(parents=True)
+    assert located("films", root) == root / "films"
+    with pytest.raises(InputError) as told:
+        located("in/flims", root)
+    both = f"in/flims does not exist in {tmp_path} or in {root}: correct the path"
+    assert str(told.value).startswith(both)

@@ -205,7 +205,7 @@ def test_wrong_pretexts_are_refused_in_one_sentence():
 
 def test_too_few_films_are_refused_in_one_sentence():
     few = Course(films=4, batch=8, epochs=1)
-    refused(lambda: learn(pretext("mae"), REGIME, few), "are 4", "batch of 8")
+    refused(lambda: learn(pretext("mae"), REGIME, few), "are 4", "batch=8")
     passes = Course(films=8, batch=8, epochs=1, labelled=3, every=2)
     refused(lambda: learn(pretext("mae"), REGIME, passes), "labelled films", "are 3")
     for name, batch, words in (("byol", 1, "batch of 1 "), ("skd", 2, "batch of 2 ")):

@@ -137,9 +137,18 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
 
 
 def located(path: str | os.PathLike, root: str | os.PathLike) -> Path:
-    """The path of a set as it is, else below the data root."""
+    """The path of a set as it is, else below the data root; `InputError` if neither."""
     given = expanded(path)
-    return given if os.path.exists(given) else data_root(root) / given
+    if os.path.exists(given):
+        return given
+    below = data_root(root) / given
+    if not os.path.exists(below) and not os.path.isabs(given):
+        raise InputError(
+            f"{shown(given)} does not exist in {shown(os.getcwd())} or in "
+            f"{shown(below.parents[len(given.parts) - 1])}: correct the path, or name "
+            "the folder that it lies in by data.root"
+        )
+    return below
 
 
 def _existing(path: Path, said: str) -> Path:
