@@ -94,7 +94,7 @@ def test_answers_are_held_at_the_shares_of_labels_by_hand():
 
 
 def test_the_mean_answer_moves_with_films_alone():
-    """With `align`: not in a pass over labelled films, nor through a gradient."""
+    """With `align`, and not in a pass over labelled films; without it never."""
     _, _, loss = stage(align=0.5)
     _, (_, after) = loss(batch(False), now())
     _, (_, passed) = loss(batch(), now(correcting=True))
@@ -106,6 +106,17 @@ def test_the_mean_answer_moves_with_films_alone():
     _, (other, same) = plain(batch(False), now(4))
     assert told["labels"] != other["labels"]
     close(same.said, even)
+
+
+def test_nothing_is_learned_by_the_teacher():
+    made = selfevolving(backbone(), *heads(), views("distl"), STANDARD, align=0.5)
+    params = made.init(KEY)
+
+    def value(target):
+        return made.loss(params, target, made.memory, batch(), KEY, now(), None)[0]
+
+    slopes = jax.tree.leaves(jax.grad(value)(made.init(jax.random.key(4))))
+    assert not any(np.asarray(slope).any() for slope in slopes)
 
 
 def test_one_logit_has_the_binary_cross_entropy():

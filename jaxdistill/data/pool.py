@@ -141,14 +141,14 @@ def located(path: str | os.PathLike, root: str | os.PathLike) -> Path:
     given = expanded(path)
     if os.path.exists(given):
         return given
-    below = data_root(root) / given
-    if not os.path.exists(below) and not os.path.isabs(given):
+    home = data_root(root)
+    if not os.path.exists(home / given) and not os.path.isabs(given):
         raise InputError(
             f"{shown(given)} does not exist in {shown(os.getcwd())} or in "
-            f"{shown(below.parents[len(given.parts) - 1])}: correct the path, or name "
-            "the folder that it lies in by data.root"
+            f"{shown(home)}: correct the path, or name the folder that it lies in by "
+            "data.root"
         )
-    return below
+    return home / given
 
 
 def _existing(path: Path, said: str) -> Path:

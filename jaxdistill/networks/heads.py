@@ -81,7 +81,9 @@ class DinoMLP(nn.Module):
         x = unit(Dense(self.bottleneck, STD)(x))
         start = fan_in_uniform(self.bottleneck)
         last = self.param("last", start, (self.bottleneck, self.outputs))
-        y = (x @ last) * over_length(last, 0)  # fewer values than `last` has, as a rule
+        y = (x @ last) * inverse_length(
+            last, 0
+        )  # fewer values than `last` has, as a rule
         if not self.learned_gain:
             return y
         return y * self.param("gain", nn.initializers.ones, (self.outputs,))[None]
@@ -130,10 +132,10 @@ def _mean(x: Array, axis: str | None) -> Array:
 def unit(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     """Vectors along an axis, of length one, in float32 or longer."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return x * over_length(x, axis)
+    return x * inverse_length(x, axis)
 
 
-def over_length(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+def inverse_length(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     """One over the length of each vector along an axis, which stays."""
     square = jnp.square(x).sum(axis, keepdims=True)
     return lax.rsqrt(jnp.maximum(square, TINY**2))

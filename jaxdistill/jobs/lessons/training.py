@@ -74,9 +74,9 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
         room.say(f"{lesson.name}: {lesson.course.steps} steps")
         if 0 < lesson.regime.epochs <= lesson.regime.warmup:
             room.say(
-                f"note: the rate rises to the end, as its warmup of "
+                "note: the rate rises to the end, as the warmup of "
                 f"{lesson.regime.warmup:g} epochs is no shorter than all "
-                f"{lesson.regime.epochs}: lower it in the section that has them"
+                f"{lesson.regime.epochs}: lower warmup beside these epochs"
             )
         learner = learn(lesson.pretext, lesson.regime, lesson.course)
         learner = learner._replace(init=lambda key: lesson.begin())
