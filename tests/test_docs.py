@@ -9,6 +9,7 @@ import runpy
 import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -127,6 +128,21 @@ def test_the_pretext_of_its_page_is_trained(capsys):
     ]
     assert run["features"].shape == (8, 16)
     assert np.isfinite(run["features"]).all()
+
+
+def test_the_network_of_ones_own_is_distilled(capsys):
+    text = (ROOT / "docs" / "segmentation.md").read_text()
+    code = re.search(r"A network of your own.*?```python\n(.*?)```", text, re.S)[1]
+    assert [code.count(x) for x in ("steps=200", "per_call=50")] == [1, 1]
+    short = code.replace("steps=200", "steps=2").replace("per_call=50", "per_call=2")
+    run: dict = {}
+    exec(compile(short, "segmentation.md", "exec"), run)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told] == ["2", "2", "alone", "distilled"]
+    alone, distilled = run["students"]["alone"], run["students"]["distilled"]
+    assert jax.tree.structure(alone) == jax.tree.structure(distilled)
+    # They began alike: what parts them is what the teacher said.
+    assert not np.array_equal(alone["late"]["kernel"], distilled["late"]["kernel"])
 
 
 KEPT = [

@@ -293,6 +293,8 @@ def test_new_films_are_told_as_test_films_were(finished, tmp_path, capsys):
     assert [row["called"] for row in rows] == [
         names[int(p[1] >= cut)] if cut is not None else names[p.argmax()] for p in said
     ]
+    if cut is not None:
+        assert {float(row["threshold"]) for row in rows} == {cut}
     # A film that is none costs itself alone, and is told.
     (tmp_path / "new" / "film05.png").write_bytes(b"no picture")
     assert main(flags) == 2
@@ -361,7 +363,7 @@ def test_patients_of_one_name_are_one_whatever_its_letters_are_made_of(films):
     again = films / "others" / f"{unicodedata.normalize('NFD', name)}__7.png"
     again.write_bytes((films / "others" / "P1" / "P1__0.png").read_bytes())
     told = of_folder(films)
-    with pytest.raises(InputError, match="1 patients of the labelled data"):
+    with pytest.raises(InputError, match="of the labelled data, 1 in number"):
         build_unlabelled(told, build_films(told))
 
 
@@ -376,7 +378,7 @@ def test_a_source_with_patients_of_its_own_keeps_them_apart_too(films):
     assert build_unlabelled(told, pool) is not None
     rows = np.random.default_rng(9).integers(0, 255, (16, 16), np.uint8)
     Image.fromarray(rows).save(films / "others" / "C__7.png")
-    with pytest.raises(InputError, match="1 patients of the labelled data"):
+    with pytest.raises(InputError, match="of the labelled data, 1 in number"):
         build_unlabelled(told, pool)
 
 
@@ -408,4 +410,5 @@ def test_films_without_labels_of_labelled_patients_are_refused(films, kind, caps
     ]
     assert main(["selftrain", *flags]) == 2
     told = capsys.readouterr().err
-    assert "1 patients" in told if kind == "patient" else "1 films" in told
+    said = {"patient": "1 in number, such as 'C'", "film": "Q__0.png: remove"}
+    assert said[kind] in told

@@ -3,7 +3,6 @@
 It is read by the same functions as `jaxdistill segment` reads it.
 """
 
-import collections
 import os
 import warnings
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxdistill.data.check import Report
-from jaxdistill.data.prints import digest_of
 from jaxdistill.data.site_sources import load_sites
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.names import shown
@@ -53,15 +51,7 @@ def _range(found: list[tuple]) -> str:
 def _remarks(pool: SitePool) -> Iterator[str]:
     if len(pool.sites) == 1:
         yield "there is one site, so that none can be left out as unseen"
-    same = collections.defaultdict(list)
     for case in pool.cases:
-        same[digest_of(case.image)].append(case.name)
         drawn = set(np.unique(case.mask)) - {0, IGNORED}
         if not drawn:
             yield f"the mask of {shown(case.name)} is empty: it holds background alone"
-    for names in same.values():
-        if len(names) > 1:
-            yield (
-                f"{' and '.join(map(shown, names))} hold the same image: a patient who "
-                "is learned from and judged by makes scores look better"
-            )

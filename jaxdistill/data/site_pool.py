@@ -3,6 +3,7 @@
 import csv
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from jaxdistill.data.case_files import Files, Reading, read_case
 from jaxdistill.data.labels import Labels
 from jaxdistill.data.pool import located
+from jaxdistill.data.prints import digest_of
 from jaxdistill.data.tree import Tree, open_tree
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.files import expanded, read_bytes
@@ -48,7 +50,7 @@ def read_sites(
 
     `listing` are the files of cases, and sentences on files that belong to none. Raises
     the first of all sentences unless such cases are to be skipped. What was not looked
-    at, such as links, is warned of.
+    at, such as links, is warned of, and so are cases of one image.
     """
     listed, faults = listing
     for sentence in tree.passed:
@@ -69,6 +71,8 @@ def read_sites(
         more = f"; {len(sentences) - 1} more cases are bad" if sentences[1:] else ""
         raise InputError(f"{sentences[0]}{more}; {SKIP}")
     cases = [one for one in found if isinstance(one, Case)]
+    for sentence in _repeated(cases):
+        warnings.warn(sentence, stacklevel=3)
     return make_site_pool(name, cases, labels.names, sentences, mirrored=mirrored)
 
 
@@ -101,6 +105,18 @@ def make_site_pool(
                 "same: add the missing files or remove the case"
             )
     return SitePool(name, tuple(cases), class_names, tuple(skipped), mirrored)
+
+
+def _repeated(cases: Sequence[Case]) -> Iterator[str]:
+    same = defaultdict(list)
+    for case in cases:
+        same[digest_of(case.image)].append(case.name)
+    for names in same.values():
+        if len(names) > 1:
+            yield (
+                f"{' and '.join(map(shown, names))} hold the same image: a patient who "
+                "is learned from and judged by makes scores look better"
+            )
 
 
 def read_table(path: str | os.PathLike, *columns: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from jaxdistill.data.class_layout import Item, compile_group, group_of
 from jaxdistill.data.pool import SPLITS, located
 from jaxdistill.data.tree import open_tree
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.names import listed
 from jaxdistill.types import Pool
 
 Rows = Int[np.ndarray, " n"]
@@ -21,9 +22,10 @@ Read = Callable[[Rows], UInt8[np.ndarray, "n h w c"]]
 
 
 class Unlabelled(NamedTuple):
-    """Films on the host or in their files, and their patients by name."""
+    """Films on the host or in their files, by name, and their patients by name."""
 
     read: Read
+    names: tuple[str, ...]
     groups: tuple[str, ...]
     prints: tuple[bytes, ...]  # of the pixels of every film
     streamed: bool = False
@@ -58,6 +60,7 @@ def read_unlabelled(
             "of films without labels"
         )
     size, _, channels = like.image_shape
+    names = tuple(tree.name(item.file) for item in items)
     groups = tuple(item.group for item in items)
 
     def pixels(item: Item) -> UInt8[np.ndarray, "h w c"]:
@@ -66,9 +69,10 @@ def read_unlabelled(
     if stream:
         prints = of_all(tree, items, lambda item: _print(pixels(item)))
         read = lambda rows: np.stack([pixels(items[row]) for row in rows])  # noqa: E731
-        return Unlabelled(read, groups, tuple(prints), streamed=True)
+        return Unlabelled(read, names, groups, tuple(prints), streamed=True)
     images = np.stack(of_all(tree, items, pixels))
-    return Unlabelled(images.__getitem__, groups, tuple(map(_print, images)))
+    printed = tuple(map(_print, images))
+    return Unlabelled(images.__getitem__, names, groups, printed)
 
 
 def require_apart(found: Unlabelled, pool: Pool, known: Mapping[str, str]) -> None:
@@ -80,18 +84,18 @@ def require_apart(found: Unlabelled, pool: Pool, known: Mapping[str, str]) -> No
     shared = sorted(set(found.groups) & set(known))
     if shared:
         raise InputError(
-            f"films.unlabelled holds films of {len(shared)} patients of the labelled "
-            f"data, such as {shared[0]!r} of {known[shared[0]]}: remove their films "
-            "from the folder, or scores would flatter"
+            "films.unlabelled holds films of patients of the labelled data, "
+            f"{len(shared)} in number, such as {shared[0]!r} of {known[shared[0]]}: "
+            "remove their films from the folder, or scores would flatter"
         )
-    ours = set(found.prints)
+    ours = dict(zip(found.prints, found.names, strict=True))
     for split in SPLITS:
-        theirs = np.asarray(getattr(pool, split).images)
-        again = sum(_print(image) in ours for image in theirs)
-        if again:
+        theirs = map(_print, np.asarray(getattr(pool, split).images))
+        if again := [ours[one] for one in theirs if one in ours]:
             raise InputError(
-                f"films.unlabelled holds {again} films of the {split} split, pixel by "
-                "pixel: remove them from the folder, or scores would flatter"
+                f"films.unlabelled holds films of the {split} split, pixel by pixel: "
+                f"{listed(again, 3)}: remove them from the folder, or scores would "
+                "flatter"
             )
 
 

@@ -89,8 +89,9 @@ def classify(
 ) -> list[Row]:
     """Write a CSV of what a model says of films: pictures, folders and zips of them.
 
-    A row is a film, a probability for each class, and the class that is called: of two
-    the second where its probability reaches validation's threshold, else the likeliest.
+    A row is a film, the class that is called, and a probability for each class: of two
+    the second is called where its probability reaches validation's `threshold`, which
+    the row tells; of more the likeliest.
     Raises `InputError` after the last film for those that could not be read.
     """
     use = load_classifier(model)
@@ -140,11 +141,11 @@ def probabilities_of(
 
 
 def _row(name: str, said: Float[np.ndarray, " k"], use: Classifier) -> Row:
-    called = int(said.argmax())
+    called, rule = int(said.argmax()), {}
     if use.threshold is not None:
-        called = int(said[1] >= use.threshold)
+        called, rule = int(said[1] >= use.threshold), {"threshold": use.threshold}
     told = {f"p_{c}": float(p) for c, p in zip(use.class_names, said, strict=True)}
-    return {"film": name, "called": use.class_names[called], **told}
+    return {"film": name, "called": use.class_names[called], **rule, **told}
 
 
 def _films(files: Sequence[Path]) -> Iterator[Film]:
