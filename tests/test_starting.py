@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.networks.backbones import build_backbone
+from jaxdistill.networks.positions import resize_positions
 from jaxdistill.networks.public_names import RESNET, VIT
 from jaxdistill.networks.weights import public_weights
 from jaxdistill.run.weights_file import write_weights
@@ -35,6 +36,15 @@ def test_a_backbone_of_ours_is_taken_whatever_lies_beside_it(vit, tmp_path, kept
     found = begin_with(file, fresh, vit)
     equal(found["trunk"], trunk)
     assert found["classes"] == 5
+
+
+def test_positions_of_films_of_another_size_are_resized(vit, tmp_path):
+    larger = build_backbone("vit", (32, 32, 1), **SMALL)
+    trunk, file = larger.init(jax.random.key(0)), tmp_path / "larger.safetensors"
+    write_weights(file, {"trunk": trunk}, {})
+    found = begin_with(file, {"trunk": vit.init(jax.random.key(1))}, vit)["trunk"]
+    want = resize_positions(trunk["places"], (4, 4), (2, 2))
+    equal(found, {**trunk, "places": want})
 
 
 def test_public_weights_are_taken_and_what_is_left_is_listed(vit, tmp_path):

@@ -9,6 +9,8 @@ repeated), which is what PyTorch's bicubic interpolation and so DINO compute:
 DINO's code adds 0.1 to the sizes against rounding errors; here they are exact.
 """
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -35,6 +37,16 @@ def resize_positions(
     # A table is small and decides where everything is: no short cuts of the hardware.
     image = jnp.einsum("ir,rcd,jc->ijd", rows, image, columns, precision="highest")
     return jnp.concatenate([table[:, :1], image.reshape(1, to[0] * to[1], -1)], axis=1)
+
+
+def fit_positions(table: Array, grid: Grid) -> Array:
+    """A table that was learned on square images, for a grid; anything else as it is."""
+    if table.ndim != 3 or len(table) != 1:
+        return table
+    side = math.isqrt(max(0, table.shape[1] - 1))
+    if not side or side**2 + 1 != table.shape[1]:
+        return table
+    return resize_positions(table, (side, side), grid)
 
 
 def bicubic(size: int, to: int) -> Float[np.ndarray, "to size"]:

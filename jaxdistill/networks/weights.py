@@ -20,7 +20,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from jaxdistill import foreign
 from jaxdistill.errors import InputError
 from jaxdistill.networks.layers import EPS
-from jaxdistill.networks.positions import Grid, resize_positions
+from jaxdistill.networks.positions import Grid, fit_positions
 from jaxdistill.networks.public_names import Row, Table, rows_of
 from jaxdistill.types import Params
 
@@ -177,13 +177,11 @@ def _turned(row: Row, tensor: Any, like: Any, grid: Grid | None) -> jax.Array:
 
 def _resized(table: np.ndarray, like: Any, grid: Grid | None) -> Any:
     """Positions for the grid of ours, or as they are where that is not possible."""
-    if table.ndim != 3:
-        return table
-    side, own = (math.isqrt(max(0, x.shape[1] - 1)) for x in (table, like))
+    own = math.isqrt(max(0, like.shape[1] - 1))
     to = grid or (own, own)
-    if side**2 + 1 != table.shape[1] or to[0] * to[1] + 1 != like.shape[1]:
+    if to[0] * to[1] + 1 != like.shape[1]:
         return table
-    return resize_positions(jnp.asarray(table, like.dtype), (side, side), to)
+    return fit_positions(jnp.asarray(table, like.dtype), to)
 
 
 def _kernel(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.errors import InputError
 from jaxdistill.foreign.tensors import read_tensors as read_marked
+from jaxdistill.networks.positions import fit_positions
 from jaxdistill.networks.public_names import RESNET, VIT
 from jaxdistill.networks.weights import (
     fold_norms,
@@ -25,6 +27,7 @@ from jaxdistill.types import Backbone, Params
 
 PUBLIC = {"vit": VIT, "resnet": RESNET}
 PREFIXES = ("student.trunk.", "trunk.")
+PLACES = "places"  # the table of positions, which films of another size change
 SHOWN = 12  # names in a note
 
 
@@ -33,13 +36,15 @@ def begin_with(
 ) -> Params:
     """Fresh parameters with the backbone of a file; its heads are not taken.
 
+    Positions that were learned on films of another size are resized to the backbone's.
     Raises `InputError` for a file that holds another backbone or nothing of it, and
     for statistics of batches where the backbone has another norm.
     """
     if not file.expanduser().is_file():
         raise InputError(f"{file} is no file: name weights to begin with")
     if _is_ours(file):
-        return {**params, "trunk": fill(file, params["trunk"], _trunk(file))}
+        held = _placed(_trunk(file), backbone)
+        return {**params, "trunk": fill(file, params["trunk"], held)}
     family = backbone.name.partition("-")[0].partition(",")[0]
     if family not in PUBLIC:
         raise InputError(
@@ -87,3 +92,9 @@ def _trunk(file: Path) -> Mapping[str, np.ndarray]:
         if own:
             return own
     return tensors
+
+
+def _placed(trunk: Mapping[str, Any], backbone: Backbone) -> Mapping[str, Any]:
+    if PLACES not in trunk or not backbone.patch:
+        return trunk
+    return {**trunk, PLACES: fit_positions(jnp.asarray(trunk[PLACES]), backbone.grid)}
