@@ -4,9 +4,13 @@ Park et al. 2022, arXiv:2202.06431 (DISTL), at a size for two CPU cores: 64 pixe
 a million parameters, two small views where the paper has eight, and no start from a
 labelled set of millions. A tenth of the films keeps its labels. `normal` against `op`
 of the RSNA pneumonia challenge cut to the lungs, a zip of folders by class; the mode
-`tuberculosis` is for folders `normal` and `tb` of one hospital.
+`tuberculosis` is for folders `normal` and `tb` of one hospital. The mode `paper` is for
+a GPU: ViT-S/8 at 128 pixels by the paper's schedule, which are the usual values, and
+which need weights to begin with, `--config.start=FILE`.
 
 jaxdistill selftrain --config=configs/selftrain_lungs.py --workdir=runs/lungs
+jaxdistill selftrain --config=configs/selftrain_lungs.py:paper --workdir=runs/lungs_s8 \
+  --config.start=weights.safetensors
 """
 
 import ml_collections
@@ -14,7 +18,7 @@ import ml_collections
 from jaxdistill.jobs.settings.changes import changes, smoke
 from jaxdistill.jobs.settings.selftraining import ABLATIONS
 
-MODES = ("full", "tuberculosis", "smoke")
+MODES = ("full", "tuberculosis", "paper", "smoke")
 PLACES = {
     "full": {"path": "rsna_lungs_112.zip", "classes": "normal,op"},
     "tuberculosis": {"path": "tb_cxr_128.zip", "within": "shenzhen"},
@@ -25,6 +29,12 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     """Three seeds, every ablation, and the model of all labels."""
     c = changes("selftrain")
     c.data = {"name": "folder", "size": 64, **PLACES.get(mode, PLACES["full"])}
+    c.protocol.ablations = ",".join(ABLATIONS)
+    if mode == "paper":
+        c.data.size = 128
+        c.backbone = {"name": "vit", "patch": 8, "drop_path": 0.1}
+        c.backbone.compute = "bfloat16"
+        return c
     c.backbone = {"name": "vit", "patch": 8, "width": 96, "depth": 4, "heads": 3}
     c.backbone.drop_path = 0.1
     c.head = {"outputs": 1024, "hidden": 256, "bottleneck": 64}
@@ -35,5 +45,4 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.stage = {"epochs": 5, "batch": 32, "lr": 5e-4, "lr_batch": 32, "warmup": 0.5}
     c.stage.momentum = 0.999
     c.stage.every = 50
-    c.protocol.ablations = ",".join(ABLATIONS)
     return smoke(c) if mode == "smoke" else c
