@@ -26,10 +26,11 @@ PLACES = {
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
-    """Three seeds, every ablation, and the model of all labels."""
+    """Three seeds, every ablation, wrong labels, and the model of all labels."""
     c = changes("selftrain")
     c.data = {"name": "folder", "size": 64, **PLACES.get(mode, PLACES["full"])}
     c.protocol.ablations = ",".join(ABLATIONS)
+    c.protocol.wrong = (0.1,)
     if mode == "paper":
         c.data.size = 128
         c.backbone = {"name": "vit", "patch": 8, "drop_path": 0.1}
