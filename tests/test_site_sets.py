@@ -413,9 +413,10 @@ def test_faults_of_site_folders(tmp_path):
 
 
 def test_site_folders_of_volumes(tmp_path):
-    for site in ("a", "b"):
+    for first, site in ((0, "a"), (2, "b")):
         for case in range(2):
-            put(tmp_path / "v" / site / "images" / f"{case}.nii.gz", scan(case))
+            image = tmp_path / "v" / site / "images" / f"{case}.nii.gz"
+            put(image, scan(first + case))
             put(tmp_path / "v" / site / "masks" / f"{case}.nii", organ())
     pool = load_sites("site_folders", path=str(tmp_path / "v"))
     assert [case.name for case in pool.cases] == ["a_0", "a_1", "b_0", "b_1"]

@@ -60,7 +60,7 @@ def read_unlabelled(
             "of films without labels"
         )
     size, _, channels = like.image_shape
-    names = tuple(tree.name(item.file) for item in items)
+    names = tuple(str(item.file) for item in items)
     groups = tuple(item.group for item in items)
 
     def pixels(item: Item) -> UInt8[np.ndarray, "h w c"]:
