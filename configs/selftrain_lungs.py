@@ -9,8 +9,7 @@ a GPU: ViT-S/8 at 128 pixels by the paper's schedule, which are the usual values
 which need weights to begin with, `--config.start=FILE`.
 
 jaxdistill selftrain --config=configs/selftrain_lungs.py --workdir=runs/lungs
-jaxdistill selftrain --config=configs/selftrain_lungs.py:paper --workdir=runs/lungs_s8 \
-  --config.start=weights.safetensors
+jaxdistill selftrain --config=configs/selftrain_lungs.py:paper --workdir=runs/lungs_s8
 """
 
 import ml_collections
