@@ -410,5 +410,8 @@ def test_films_without_labels_of_labelled_patients_are_refused(films, kind, caps
     ]
     assert main(["selftrain", *flags]) == 2
     told = capsys.readouterr().err
-    said = {"patient": "1 in number, such as 'C'", "film": "Q__0.png: remove"}
+    said = {
+        "patient": "1 in number, such as 'C'",
+        "film": "1 in number, Q__0.png: remove",
+    }
     assert said[kind] in told

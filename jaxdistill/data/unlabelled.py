@@ -22,7 +22,7 @@ Read = Callable[[Rows], UInt8[np.ndarray, "n h w c"]]
 
 
 class Unlabelled(NamedTuple):
-    """Films on the host or in their files, by name, and their patients by name."""
+    """Films on the host or in their files, with their names and their patients'."""
 
     read: Read
     names: tuple[str, ...]
@@ -91,11 +91,11 @@ def require_apart(found: Unlabelled, pool: Pool, known: Mapping[str, str]) -> No
     ours = dict(zip(found.prints, found.names, strict=True))
     for split in SPLITS:
         theirs = map(_print, np.asarray(getattr(pool, split).images))
-        if again := [ours[one] for one in theirs if one in ours]:
+        if again := {ours[one] for one in theirs if one in ours}:
             raise InputError(
-                f"films.unlabelled holds films of the {split} split, pixel by pixel: "
-                f"{listed(again, 3)}: remove them from the folder, or scores would "
-                "flatter"
+                f"films.unlabelled holds films of the {split} split, pixel by pixel, "
+                f"{len(again)} in number, {listed(again, 3)}: remove them from the "
+                "folder, or scores would flatter"
             )
 
 

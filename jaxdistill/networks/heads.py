@@ -81,9 +81,8 @@ class DinoMLP(nn.Module):
         x = unit(Dense(self.bottleneck, STD)(x))
         start = fan_in_uniform(self.bottleneck)
         last = self.param("last", start, (self.bottleneck, self.outputs))
-        y = (x @ last) * inverse_length(
-            last, 0
-        )  # fewer values than `last` has, as a rule
+        # Scaled after the product: fewer values than `last` has, as a rule.
+        y = (x @ last) * inverse_length(last, 0)
         if not self.learned_gain:
             return y
         return y * self.param("gain", nn.initializers.ones, (self.outputs,))[None]
