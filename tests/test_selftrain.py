@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -87,6 +88,26 @@ def test_a_second_call_trains_nothing_and_an_ablation_that_is_added_itself_alone
     assert len(trained) == 2
     assert all("selftrain_only" in line for line in trained)
     assert [row for row in again if row["trained"] != "selftrain_only"] == rows
+
+
+def test_of_numbers_of_passes_over_the_labels_validation_chooses(finished, tmp_path):
+    folder, said = tmp_path / "again", []
+    shutil.copytree(finished[0], folder)
+    rows = job.run(config(protocol={"first_epochs": (3, 1, 2)}), folder, said.append)
+    told = json.loads((folder / "summary.json").read_text())["first_epochs"]
+    told = told["supervised, seed 0"]
+    by_epochs = {int(epochs): auc for epochs, auc in told["validation_auc"].items()}
+    assert list(by_epochs) == [1, 2, 3]
+    assert by_epochs[told["chosen"]] == max(by_epochs.values())
+    best = rows[0]["validation_auc"]["mean"]
+    assert best == pytest.approx(max(by_epochs.values()))
+    alone = [line for line in said if "supervised" in line and line.endswith("steps")]
+    assert len(alone) == 2  # two passes are there already
+    noted = any("add more to protocol.first_epochs" in line for line in said)
+    assert noted == (told["chosen"] == 3)
+    assert (
+        f"{told['chosen']} passes over the labels" in (folder / "table.md").read_text()
+    )
 
 
 def test_wrong_labels_are_learned_beside_and_gains_are_over_as_many_wrong(finished):

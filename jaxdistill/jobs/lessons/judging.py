@@ -61,14 +61,20 @@ def judge(
 
     def make() -> None:
         room.say(f"scoring {lesson}")
-        params = {"trunk": taught.student["trunk"], "head": taught.student["classes"]}
-        look = looking(network, blur, params, room.pool.standard)
+        look = _looking_at(room, network, taught, blur)
         found = judged(look, room.pool)
         if robust:
             found["robustness"] = _robustness(look, room.pool.test)
         write_json(file, found)
 
     return made_once(file, lambda f: read_record(f, "test", "probabilities"), make)
+
+
+def validated(room: Room, network: Network, taught: Taught, blur: float) -> float:
+    """The AUC of a model on validation alone, for a choice between models."""
+    look = _looking_at(room, network, taught, blur)
+    said, split = probabilities(look, room.pool.val), room.pool.val
+    return scores_of(said, np.asarray(split.labels))["auc"]
 
 
 def judged(look: Callable[[Images], Logits], pool: Pool) -> Record:
@@ -102,6 +108,14 @@ def looking(
     """Logits of pictures in [0, 1], blurred by a Gaussian of `radius` pixels."""
     run = _run(network, radius)
     return lambda pictures: run(params, pictures, standard)
+
+
+def _looking_at(
+    room: Room, network: Network, taught: Taught, blur: float
+) -> Callable[[Images], Logits]:
+    """Logits of a trained student."""
+    params = {"trunk": taught.student["trunk"], "head": taught.student["classes"]}
+    return looking(network, blur, params, room.pool.standard)
 
 
 def probabilities(

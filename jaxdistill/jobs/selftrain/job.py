@@ -25,6 +25,7 @@ from jaxdistill.jobs.lessons.judging import Record, compare, judge, require_judg
 from jaxdistill.jobs.lessons.training import Room, Taught
 from jaxdistill.jobs.selftrain import figure, pictures
 from jaxdistill.jobs.selftrain import table as tables
+from jaxdistill.jobs.selftrain.beginning import Start, begun
 from jaxdistill.jobs.selftrain.lessons import (
     School,
     ceiling,
@@ -32,7 +33,6 @@ from jaxdistill.jobs.selftrain.lessons import (
     relabelled,
     school_of,
     stage,
-    supervised,
 )
 from jaxdistill.jobs.selftrain.plan import CEILING, SUPERVISED, Plan, Way, plan
 from jaxdistill.jobs.settings.apart import require_outside
@@ -55,10 +55,12 @@ from jaxdistill.run.rows import as_csv
 from jaxdistill.run.weights_file import read_weights
 from jaxdistill.run.workdir import Workdir, open_workdir
 
-LATER = ("seeds", "ablations", "variants", "ceiling", "wrong")  # of the protocol
+# Of the protocol, what may change in a folder that has results.
+LATER = ("seeds", "first_epochs", "ablations", "variants", "ceiling", "wrong")
 Config = Mapping[str, Any]
 Bench = dict[tuple[str, int], Record]  # by name and seed
 Models = dict[tuple[str, int], Taught]
+Starts = dict[tuple[str, int], Start]
 
 
 def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
@@ -86,9 +88,10 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         school = school_of(room, folds, config)
         bench: Bench = {}
         models: Models = {}
+        starts: Starts = {}
         reasons: dict[str, str] = {}
         for seed in wanted.seeds:
-            for name, way, taught in _trained(school, wanted, seed, reasons):
+            for name, way, taught in _trained(school, wanted, seed, starts, reasons):
                 robust = config["eval"]["robustness"] and name in wanted.ends()
                 network = build_backbones(way.config, pool).network
                 blur = config["eval"]["blur"]
@@ -99,22 +102,23 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
                     say(f"{name} of seed {seed} failed: {error}")
                     reasons[f"{name}, seed {seed}"] = str(error)
         rows = _rows(room, wanted, bench)
-        _write(home, room, config, wanted, rows, bench, models, reasons)
-        summary = _summary(school, config, rows, bench, reasons)
+        _write(home, room, config, wanted, rows, bench, models, starts, reasons)
+        summary = _summary(school, config, rows, bench, starts, reasons)
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
 
 
 def _trained(
-    school: School, wanted: Plan, seed: int, reasons: dict[str, str]
+    school: School, wanted: Plan, seed: int, starts: Starts, reasons: dict[str, str]
 ) -> Iterator[tuple[str, Way, Taught]]:
-    """Every network of one seed as it is trained; those that diverge are left out."""
+    """Every network of one seed as it is trained; those that diverge are left out.
+
+    `starts` is told of labels alone, and `reasons` of what failed.
+    """
     main = wanted.ways[0]
 
-    def tried(
-        name: str, teach: Callable[..., Taught], school: School, *told: Any
-    ) -> Taught | None:
+    def tried(name: str, teach: Callable[..., Any], school: School, *told: Any) -> Any:
         try:
             return teach(school, *told)
         except Diverged as error:
@@ -122,12 +126,13 @@ def _trained(
             reasons[f"{name}, seed {seed}"] = str(error)
             return None
 
-    first = tried(SUPERVISED, supervised, school, main.config, seed)
-    if first is None:
+    start = tried(SUPERVISED, begun, school, main.config, seed)
+    if start is None:
         return
-    yield SUPERVISED, main, first
-    for way in wanted.ways:
-        before = first
+    starts[SUPERVISED, seed] = start
+    yield SUPERVISED, main, start.taught
+    for way in (each.at_length(start.epochs) for each in wanted.ways):
+        before = start.taught
         for number in range(1, wanted.stages + 1):
             name = way.row(number, wanted.stages)
             made = tried(name or way.name, stage, school, way, seed, number, before)
@@ -143,12 +148,15 @@ def _trained(
     for way in wanted.spoilt:
         begin, end = wanted.ends(way)
         spoilt = relabelled(school, way.config)
-        made = tried(begin, supervised, spoilt, way.config, seed)
-        if made is not None:
-            yield begin, way, made
+        start = tried(begin, begun, spoilt, way.config, seed)
+        if start is None:
+            continue
+        starts[begin, seed] = start
+        yield begin, way, start.taught
+        same, made = way.at_length(start.epochs), start.taught
         for number in range(1, wanted.stages + 1):
             if made is not None:
-                made = tried(end, stage, spoilt, way, seed, number, made)
+                made = tried(end, stage, spoilt, same, seed, number, made)
         if made is not None:
             yield end, way, made
 
@@ -174,10 +182,12 @@ def _write(
     rows: list[tables.Row],
     bench: Bench,
     models: Models,
+    starts: Starts,
     reasons: Mapping[str, str],
 ) -> None:
     write_atomic(home.path / "table.csv", as_csv(rows).encode())
-    text = tables.as_markdown(rows, reasons)
+    tried = {f"{name}, seed {seed}": one for (name, seed), one in starts.items()}
+    text = tables.as_markdown(rows, tried, reasons)
     write_atomic(home.path / "table.md", text.encode())
     seed, (first, last) = wanted.seeds[0], wanted.ends()
     if (last, seed) in models:
@@ -222,6 +232,7 @@ def _summary(
     config: Config,
     rows: list[tables.Row],
     bench: Bench,
+    starts: Starts,
     reasons: Mapping[str, str],
 ) -> dict[str, Any]:
     room, folds, _ = school
@@ -234,6 +245,10 @@ def _summary(
         "folds": [len(fold) for fold in folds.unlabelled],
         "class_names": room.pool.class_names,
         "parameters": _size(config, room),
+        "first_epochs": {
+            f"{name}, seed {seed}": {"chosen": one.epochs, "validation_auc": one.auc}
+            for (name, seed), one in starts.items()
+        },
         "failed": reasons,
         "protocol": config["protocol"],
         "scores": {

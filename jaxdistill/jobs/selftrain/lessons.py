@@ -25,6 +25,7 @@ from jaxdistill.jobs.selftrain.plan import (
     SUPERVISED,
     Plan,
     Way,
+    at_length,
     digest_of_first,
 )
 from jaxdistill.jobs.settings import build_selftraining as build
@@ -77,9 +78,8 @@ def ceiling(school: School, config: Config, seed: int) -> Taught:
     """All training films with their labels, right ones whatever `films.wrong` is."""
     pool = school.room.pool
     epochs = config["protocol"]["ceiling"]
-    longer = {**config, "first": {**config["first"], "epochs": epochs}}
     rows, right = np.arange(pool.train.size), pool.train.labels
-    return _labelled(school, longer, seed, CEILING, rows, right)
+    return _labelled(school, at_length(config, epochs), seed, CEILING, rows, right)
 
 
 def stage(school: School, way: Way, seed: int, number: int, before: Taught) -> Taught:

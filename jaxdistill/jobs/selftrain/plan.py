@@ -41,6 +41,10 @@ class Way(NamedTuple):
         """Of all that decides its stages, but the seed."""
         return digest(_decisive(self.config, STAGE_OF))
 
+    def at_length(self, epochs: int) -> "Way":
+        """The same way from a start of so many passes over the labels."""
+        return self._replace(config=at_length(self.config, epochs))
+
     def row(self, stage: int, last: int) -> str:
         """What the table calls its network after a stage; '' for one it leaves out."""
         if self.name == MAIN:
@@ -107,6 +111,17 @@ def plan(config: Config) -> Plan:
         protocol["ceiling"] > 0,
         tuple(Way(name, spoilt[name]) for name in spoilt),
     )
+
+
+def lengths(config: Config) -> tuple[int, ...]:
+    """Passes over the labels to choose from, in rising order."""
+    told = config["protocol"]["first_epochs"] or (config["first"]["epochs"],)
+    return tuple(sorted(set(told)))
+
+
+def at_length(config: Config, epochs: int) -> dict[str, Any]:
+    """The same configuration with so many passes over the labels."""
+    return {**config, "first": {**config["first"], "epochs": epochs}}
 
 
 def digest_of_first(config: Config) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxdistill.evaluation.delong import Difference
 from jaxdistill.jobs.lessons.judging import BY_CLASS, CHOSEN, SCALARS, Record
+from jaxdistill.jobs.selftrain.beginning import Start
 from jaxdistill.run.report import markdown, score_text
 from jaxdistill.run.rows import Row, gain, gain_text, spread
 
@@ -73,8 +74,13 @@ def _gain(first: str, here: Mapping[int, Record], bench: Bench) -> Any:
     return gain(gains)
 
 
-def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
-    """AUC with its interval, the gain over labels alone, other scores; what failed."""
+def as_markdown(
+    rows: Sequence[Row], tried: Mapping[str, Start], reasons: Mapping[str, str]
+) -> str:
+    """AUC with its interval, the gain over labels alone, other scores; what failed.
+
+    `tried` are the labels alone by row and seed.
+    """
     head = ["trained", "AUC", "95 % interval", "gain (standard error)", "p"]
     shown = {"balanced_accuracy": "balanced accuracy"}
     if any(CHOSEN in row for row in rows):
@@ -91,5 +97,6 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
             [row["trained"], score_text(row["auc"]), interval, gained, p, *told]
         )
     lines = [markdown(cells)]
+    lines += [f"\n{at}: {one.said}" for at, one in tried.items() if one.auc]
     lines += [f"\n{at}: {reason}" for at, reason in reasons.items()]
     return "\n".join(lines) + "\n"

@@ -48,6 +48,11 @@ class Protocol(NamedTuple):
         "of networks, views and orders; spreads run over them",
         Small((0,)),
     ] = (0, 1, 2)
+    first_epochs: Annotated[
+        tuple[int, ...],
+        Each(Range(1, 1_000_000), int, empty=True),
+        "passes over the labels, of which validation chooses; empty: first.epochs",
+    ] = ()
     ablations: Annotated[
         str, Listed(ABLATIONS, empty=True), "other ways through the stages, beside"
     ] = ""
