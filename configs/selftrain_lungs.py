@@ -40,7 +40,10 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.head = {"outputs": 1024, "hidden": 256, "bottleneck": 64}
     c.classes.hidden = 64
     c.views.locals = 2
-    c.first = {"epochs": 60, "batch": 32, "lr": 5e-4, "lr_batch": 32, "warmup": 6.0}
+    # A ViT from nothing needs hundreds of passes over five hundred films; all labels
+    # are seen in as many steps.
+    c.protocol.first_epochs, c.protocol.ceiling = (200, 800), 80
+    c.first = {"epochs": 800, "batch": 32, "lr": 5e-4, "lr_batch": 32, "warmup": 10.0}
     c.first.weight_decay = c.first.weight_decay_last = 0.05
     c.stage = {"epochs": 5, "batch": 32, "lr": 5e-4, "lr_batch": 32, "warmup": 0.5}
     c.stage.momentum = 0.999
