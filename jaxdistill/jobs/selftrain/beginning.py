@@ -34,22 +34,19 @@ def begun(school: School, config: Config, seed: int) -> Start:
 
     Raises `Diverged` if none has an end; one that has none is told and left out.
     """
+    tried, room = lengths(config), school.room
+    if len(tried) == 1:
+        return Start(supervised(school, at_length(config, *tried), seed), *tried, {})
     made: dict[int, Taught] = {}
     auc: dict[int, float] = {}
-    tried, room = lengths(config), school.room
     network = build_backbones(config, room.pool).network
     for epochs in tried:
         try:
             made[epochs] = supervised(school, at_length(config, epochs), seed)
-            if len(tried) > 1:
-                blur = config["eval"]["blur"]
-                auc[epochs] = validated(room, network, made[epochs], blur)
+            blur = config["eval"]["blur"]
+            auc[epochs] = validated(room, network, made[epochs], blur)
         except Diverged as error:
-            if len(tried) == 1:
-                raise
             room.say(f"{epochs} passes over the labels, seed {seed}, failed: {error}")
-    if len(tried) == 1:
-        return Start(made[tried[0]], tried[0], {})
     if not auc:
         raise Diverged(f"labels alone failed at {tried} passes: lower first.lr")
     best = max(auc, key=lambda epochs: auc[epochs])

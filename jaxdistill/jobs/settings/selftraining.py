@@ -52,6 +52,7 @@ class Protocol(NamedTuple):
         tuple[int, ...],
         Each(Range(1, 1_000_000), int, empty=True),
         "passes over the labels, of which validation chooses; empty: first.epochs",
+        Small(()),
     ] = ()
     ablations: Annotated[
         str, Listed(ABLATIONS, empty=True), "other ways through the stages, beside"
