@@ -66,6 +66,62 @@ def test_a_crop_is_what_pillow_resizes_it_to(cubic, out):
         np.testing.assert_allclose(got[i, :, :, 0], np.asarray(expected), atol=2e-6)
 
 
+@functools.partial(jax.jit, static_argnames=("size", "out", "cubic", "longest"))
+def sized(images, span, mirror, size, out, cubic, longest):
+    def bands(longest):
+        return resample.resizing(
+            span, size, out, cubic=cubic, mirror=mirror, longest=longest
+        )
+
+    both = [bands(longest), bands(np.inf)]
+    lines = to_lines(images)
+    return both[0], [to_lines(resample.through(lines, b, b)) for b in both]
+
+
+@pytest.mark.parametrize("cubic", [True, False])
+@pytest.mark.parametrize(("out", "longest"), [(64, 128), (64, 96), (128, 0), (90, 80)])
+def test_windows_of_few_pixels_leave_out_nothing(cubic, out, longest):
+    """Spans as long as may be, at both ends of the line, short ones, mirrored too."""
+    size, most = 128, longest or 128
+    first = jnp.array([0, 128 - most, 17, 128 - 30, 3], jnp.float32)
+    length = jnp.array([most, most, most / 2, 30, 1], jnp.float32)
+    mirror = jnp.array([False, True, True, False, True])
+    images = pictures(n=5, h=size, w=size)
+    bands, (got, dense) = sized(
+        images, (first, length), mirror, size, out, cubic, longest
+    )
+    assert bands.weights.shape[3] <= size // 2
+    np.testing.assert_allclose(got, dense, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [2.0, 4.0])
+def test_a_blur_that_ends_is_the_whole_gaussian(most):
+    images = pictures(n=3, h=192, w=128)
+    radius = jnp.array([0.0, most / 3, most])
+    got, whole = (
+        on_lines(functools.partial(resample.blur, most=reach), images, radius)
+        for reach in (most, np.inf)
+    )
+    np.testing.assert_array_equal(got[0], images[0])
+    np.testing.assert_allclose(got, whole, atol=1e-5)
+
+
+def test_ranges_that_grow_past_what_was_compiled_are_compiled_anew():
+    """Crops and blurs of a longer range are right, whatever ran before."""
+    images = pictures(n=4, h=64, w=64)
+    view = View(size=32, scale=(0.1, 0.1), ratio=(1.0, 1.0), blur=1.0)
+    make_view(images, KEY, view._replace(blur_radius=(0.5, 1.0)))
+    further = view._replace(scale=(1.0, 1.0), flip=0.0, blur_radius=(5.0, 5.0))
+    got = make_view(images, KEY, further)
+    span = (jnp.zeros(4), jnp.full(4, 64.0))
+    bands = resample.resizing(span, 64, 32, cubic=True, longest=np.inf)
+    lines = jnp.clip(
+        resample.through(to_lines(jnp.asarray(images)), bands, bands), 0, 1
+    )
+    expected = to_lines(resample.blur(lines, jnp.full(4, 5.0)))
+    np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
 def draw_many(shape, scale, ratio, n=4000):
     draw = jax.vmap(lambda k: resample.draw_crop(k, shape, scale, ratio))
     return np.asarray(jax.jit(draw)(jax.random.split(KEY, n)))

@@ -1,12 +1,16 @@
 """Pictures on other grids: weights of rows and columns, or a place for every pixel.
 
-What is separable (crops, flips, sizes, blur) is two products with a matrix for each
-picture; see `through`. Gathers stay for what is not: rotation.
+What is separable (crops, flips, sizes, blur) is two products with a banded matrix for
+each picture; see `through`. Gathers stay for what is not: rotation.
 """
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdistill.types import PRNGKey
 
@@ -16,6 +20,19 @@ Lines = Float[Array, "n h c w"]
 Span = tuple[Float[Array, " n"], Float[Array, " n"]]  # first pixel, number of pixels
 
 TRIES = 10
+BLOCK = 8  # pixels at least that share a window
+DEVIATIONS = 5  # of a Gaussian, then it ends: what is left out is below 1e-5
+
+
+class Bands(NamedTuple):
+    """How pixels of a line come from few neighbours each, block by block of pixels.
+
+    Every block is a product of its weights with its window, `size` pixels from `first`
+    on. One block and one window are the dense matrix.
+    """
+
+    first: Int[Array, "n blocks"]
+    weights: Float[Array, "n blocks block size"]
 
 
 def to_lines(images: Array) -> Array:
@@ -23,50 +40,75 @@ def to_lines(images: Array) -> Array:
     return images.transpose(0, 1, 3, 2)
 
 
-def through(
-    lines: Float[Array, "n h c w"],
-    rows: Float[Array, "n i h"],
-    cols: Float[Array, "n j w"],
-) -> Float[Array, "n i c j"]:
+def through(lines: Lines, rows: Bands, cols: Bands) -> Float[Array, "n i c j"]:
     """`rows x cols^T` of every channel; exact, because identity must not round."""
     exact = jax.lax.Precision.HIGHEST
-    down = jnp.einsum("nih,nhcw->nicw", rows, lines, precision=exact)
-    return jnp.einsum("nicw,njw->nicj", down, cols, precision=exact)
+    n, h, c, _ = lines.shape
+    windows = _windows(lines, cols, axis=2)
+    along = jnp.einsum("nkjp,nkhcp->nhckj", cols.weights, windows, precision=exact)
+    windows = _windows(along.reshape(n, h, c, -1), rows, axis=0)
+    # Rows come last: their product leaves lines as they lie, nothing to be transposed.
+    down = jnp.einsum("nkip,nkpcw->nkicw", rows.weights, windows, precision=exact)
+    return down.reshape(n, -1, *down.shape[3:])
 
 
-def resizing(span: Span, size: int, out: int, *, cubic: bool) -> Float[Array, "n o s"]:
-    """Weights by which `out` pixels come from a span of `size`; each row sums to 1.
+def resizing(
+    span: Span,
+    size: int,
+    out: int,
+    *,
+    cubic: bool,
+    mirror: Array | None = None,
+    longest: float = 0.0,
+) -> Bands:
+    """Weights by which `out` pixels come from a span of `size`; each sums to 1.
 
     Keys' cubic with a = -1/2, or the triangle. Where a span shrinks the filter widens
     with it, and pixels beside the span do not count: what Pillow gives for the crop.
+    Pictures that `mirror` names have their pixels in reverse. No span is above
+    `longest`, by default the line's.
     """
-    first, length = (x[:, None, None] for x in span)
+    first, length = (x[:, None, None, None] for x in span)
     step = length / out
-    centre = first + (jnp.arange(out, dtype=step.dtype)[None, :, None] + 0.5) * step
-    pixel = jnp.arange(size, dtype=step.dtype)[None, None]
-    distance = jnp.abs(pixel + 0.5 - centre) / jnp.maximum(step, 1)
-    weight = _keys(distance) if cubic else jnp.maximum(0, 1 - distance)
-    inside = (pixel >= first) & (pixel < first + length)
-    weight = jnp.where(inside, weight, 0)
-    return weight / weight.sum(2, keepdims=True)
+    wide = jnp.maximum(step, 1)
+    number = jnp.arange(out, dtype=step.dtype)[None]
+    if mirror is not None:
+        number = jnp.where(mirror[:, None], out - 1 - number, number)
+    centres = first[..., 0, 0] + (number + 0.5) * step[..., 0, 0]
+    reach = 2 if cubic else 1
+
+    def weigh(distance, pixel):
+        distance = jnp.abs(distance) / wide
+        weight = _keys(distance) if cubic else jnp.maximum(0, 1 - distance)
+        return jnp.where((pixel >= first) & (pixel < first + length), weight, 0)
+
+    pace = (longest or size) / out
+    return _banded(
+        centres, reach * wide[..., 0, 0], size, pace, reach * max(pace, 1), weigh
+    )
 
 
-def blurring(radius: Float[Array, " n"], size: int) -> Float[Array, "n s s"]:
+def blurring(radius: Float[Array, " n"], size: int, most: float) -> Bands:
     """Gaussian weights of standard deviation `radius` in pixels; 0 is the identity.
 
-    At the border they are those of the pixels that exist, made to sum to 1.
+    At the border they are those of the pixels that exist, made to sum to 1. No radius
+    is above `most`; weights end, if not before the line does, at five times that.
     """
-    pixel = jnp.arange(size, dtype=radius.dtype)
-    square = jnp.square(pixel[:, None] - pixel[None])
-    least = jnp.maximum(radius, 1e-3)  # a neighbour's weight is exactly 0 by then
-    weight = jnp.exp(-square[None] / (2 * jnp.square(least))[:, None, None])
-    return weight / weight.sum(2, keepdims=True)
+    centres = jnp.broadcast_to(jnp.arange(size) + 0.5, (len(radius), size))
+    # A neighbour's weight is exactly 0 by then.
+    least = jnp.maximum(radius, 1e-3)[:, None, None, None]
+
+    def weigh(distance, _):
+        return jnp.exp(-jnp.square(distance) / (2 * jnp.square(least)))
+
+    reach = DEVIATIONS * most
+    return _banded(centres.astype(radius.dtype), reach, size, 1.0, reach, weigh)
 
 
-def blur(lines: Lines, radius: Float[Array, " n"]) -> Lines:
-    """Every picture through its own Gaussian."""
+def blur(lines: Lines, radius: Float[Array, " n"], most: float = jnp.inf) -> Lines:
+    """Every picture through its own Gaussian, none of them wider than `most`."""
     h, w = lines.shape[1], lines.shape[3]
-    return through(lines, blurring(radius, h), blurring(radius, w))
+    return through(lines, blurring(radius, h, most), blurring(radius, w, most))
 
 
 def draw_crop(
@@ -140,6 +182,54 @@ def bilinear(
 def centred(size: int, dtype: jnp.dtype) -> Array:
     """Places of pixels along a side, 0 in its middle."""
     return jnp.arange(size, dtype=dtype) - (size - 1) / 2
+
+
+def _banded(
+    centres: Float[Array, "n o"],
+    reach: Array | float,
+    size: int,
+    pace: float,
+    furthest: float,
+    weigh: Callable[[Array, Array], Array],
+) -> Bands:
+    """Pixels around `centres`, by `weigh` of their distances and numbers.
+
+    Weights are 0 from `reach` on. `pace` and `furthest` bound the distance of centres
+    and the reach, of all pictures: they decide the windows that are compiled.
+    """
+    n, out = centres.shape
+    block, window = _block(out, size, pace, furthest)
+    blocks = centres.reshape(n, out // block, block)
+    first = jnp.floor(blocks.min(2) - reach - 0.5)
+    first = jnp.clip(first, 0, size - window).astype(jnp.int32)
+    pixel = first[..., None, None] + jnp.arange(window)[None, None, None]
+    weight = weigh(pixel + 0.5 - blocks[..., None], pixel)
+    return Bands(first, weight / weight.sum(3, keepdims=True))
+
+
+def _block(out: int, size: int, pace: float, furthest: float) -> tuple[int, int]:
+    """Pixels of a block, and of its window: all of both where that costs no more.
+
+    A block is as long as what its window has beside it, so that windows repeat each
+    pixel about twice. Only on CPUs a product costs what it counts.
+    """
+    least = max(BLOCK, 2 * furthest / pace) if pace < math.inf else out
+    if jax.default_backend() == "cpu" and least < out:
+        block = next(b for b in range(math.ceil(least), out + 1) if out % b == 0)
+        window = math.ceil((block - 1) * pace + 2 * furthest) + 1
+        if 2 * window <= size:
+            return block, window
+    return out, size
+
+
+def _windows(lines: Lines, bands: Bands, *, axis: int) -> Float[Array, "n k i c j"]:
+    """What every block sees along an axis of a picture."""
+    size = bands.weights.shape[3]
+
+    def window(picture, first):
+        return jax.lax.dynamic_slice_in_dim(picture, first, size, axis)
+
+    return jax.vmap(jax.vmap(window, (None, 0)))(lines, bands.first)
 
 
 def _keys(distance: Array) -> Array:

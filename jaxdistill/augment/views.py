@@ -6,7 +6,8 @@
 Each with its own probability, drawn for every picture on its own: a view is a function
 of `(key, index of the picture)` and of nothing else in the batch. Crop, flip and size
 are one interpolation, two products with weights; what a view never does is not
-compiled, and changing probabilities or ranges compiles nothing again.
+compiled, and changing probabilities or ranges compiles nothing again, unless crops
+become longer by an eighth of a side, or blurs twice as wide.
 
 Different from the published loops: brightness, contrast, saturation and hue come in
 this order where torchvision shuffles them; rotation is bilinear where it takes the
@@ -14,6 +15,7 @@ nearest; blur is the Gaussian itself where Pillow takes three boxes.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
@@ -68,6 +70,19 @@ class View(NamedTuple):
         tuple, Each(Range(0, 100)), "deviation of the Gaussian, in pixels: from, to"
     ] = (0.1, 2.0)
     solarise: Annotated[Share, "how often bright tones are inverted"] = 0.0
+
+
+class Fixed(NamedTuple):
+    """What a program is compiled for, beside shapes."""
+
+    size: int
+    cubic: bool
+    steps: tuple[str, ...]
+    longest: tuple[float, float]  # no crop is higher, and none is wider, in pixels
+    furthest: float  # no blur is wider, in pixels
+
+
+Step = Callable[[Lines, Array, View, Fixed], Lines]  # of lines and five draws each
 
 
 _DISTL = View(rotate=15.0, autocontrast=0.5, equalise=0.5, blur=0.5)
@@ -133,14 +148,14 @@ def make_views(
         if getattr(view, name) and not (name in COLOURS and images.shape[3] == 1)
     )
     numbers = range(first, first + count)
-    return _make(images, key, view, index, numbers, (view.size, view.cubic, steps))
+    fixed = Fixed(view.size, view.cubic, steps, *_bounds(view, images.shape[1:3]))
+    return _make(images, key, view, index, numbers, fixed)
 
 
 @functools.partial(jax.jit, static_argnames=("numbers", "fixed"))
 def _make(
-    images: Array, key: PRNGKey, view: View, index: Array, numbers: range, fixed: tuple
+    images: Array, key: PRNGKey, view: View, index: Array, numbers: range, fixed: Fixed
 ) -> Array:
-    size, cubic, steps = fixed
     _, h, w, _ = images.shape
     wide = jnp.promote_types(images.dtype, jnp.float32)
     wide = jnp.dtype(jnp.float32) if images.dtype == jnp.uint8 else wide
@@ -157,9 +172,10 @@ def _make(
             parts[:, 1]
         )
         mirror = draws[:, -1, 0] < view.flip
-        lines = _crop(images, boxes.astype(wide), mirror, size, cubic)
-        for name in steps:
-            lines = STEPS[name](_once(lines), draws[:, list(STEPS).index(name)], view)
+        lines = _crop(images, boxes.astype(wide), mirror, fixed)
+        for name in fixed.steps:
+            u = draws[:, list(STEPS).index(name)]
+            lines = STEPS[name](_once(lines), u, view, fixed)
         kept = wide if images.dtype == jnp.uint8 else images.dtype
         return to_lines(lines).astype(kept)
 
@@ -169,7 +185,7 @@ def _make(
 
 
 def _crop(
-    images: Array, boxes: Float[Array, "n 4"], mirror: Array, size: int, cubic: bool
+    images: Array, boxes: Float[Array, "n 4"], mirror: Array, fixed: Fixed
 ) -> Lines:
     """Crop, flip and size of every picture, as floats in [0, 1].
 
@@ -177,12 +193,13 @@ def _crop(
     bytes.
     """
     n, h, w, _ = images.shape
+    high, broad = fixed.longest
+    sized = functools.partial(resizing, out=fixed.size, cubic=fixed.cubic)
 
     def some(images, boxes, mirror):
         top, height, left, width = boxes.T
-        rows = resizing((top, height), h, size, cubic=cubic)
-        cols = resizing((left, width), w, size, cubic=cubic)
-        cols = jnp.where(mirror[:, None, None], cols[:, ::-1], cols)
+        rows = sized((top, height), h, longest=high)
+        cols = sized((left, width), w, longest=broad, mirror=mirror)
         lines = through(to_lines(images).astype(boxes.dtype), rows, cols)
         scale = 1 / 255 if images.dtype == jnp.uint8 else 1
         return jnp.clip(lines * scale, 0, 1)
@@ -197,20 +214,20 @@ def _crop(
     return jax.lax.map(single, (images, boxes, mirror), batch_size=batch)
 
 
-def _step(does: Callable, share: str) -> Callable[[Lines, Array, View], Lines]:
+def _step(does: Callable, share: str) -> Step:
     """An operation without numbers of its own, as often as the view says."""
 
-    def step(lines, u, view):
+    def step(lines, u, view, _):
         return _where(u[:, 0] < getattr(view, share), does(lines), lines)
 
     return step
 
 
-def _rotate(lines: Lines, u: Float[Array, "n 5"], view: View) -> Lines:
+def _rotate(lines: Lines, u: Float[Array, "n 5"], view: View, _: Fixed) -> Lines:
     return rotate(lines, jnp.radians((2 * u[:, 0] - 1) * view.rotate))
 
 
-def _colour(lines: Lines, u: Float[Array, "n 5"], view: View) -> Lines:
+def _colour(lines: Lines, u: Float[Array, "n 5"], view: View, _: Fixed) -> Lines:
     changes = 2 * u[:, 1:] - 1
     new = tone.brightness(lines, 1 + changes[:, 0] * view.brightness)
     new = tone.contrast(new, 1 + changes[:, 1] * view.contrast)
@@ -219,10 +236,11 @@ def _colour(lines: Lines, u: Float[Array, "n 5"], view: View) -> Lines:
     return _where(u[:, 0] < view.colour, new, lines)
 
 
-def _blur(lines: Lines, u: Float[Array, "n 5"], view: View) -> Lines:
+def _blur(lines: Lines, u: Float[Array, "n 5"], view: View, fixed: Fixed) -> Lines:
     low, high = view.blur_radius
     radius = low + u[:, 1] * (high - low)
-    return blur(lines, jnp.where(u[:, 0] < view.blur, radius, 0).astype(lines.dtype))
+    radius = jnp.where(u[:, 0] < view.blur, radius, 0).astype(lines.dtype)
+    return blur(lines, radius, fixed.furthest)
 
 
 def _once(lines: Lines) -> Lines:
@@ -238,7 +256,7 @@ def _where(chosen: Array, then: Lines, other: Lines) -> Lines:
     return jnp.where(chosen[:, None, None, None], then, other)
 
 
-STEPS: dict[str, Callable[[Lines, Array, View], Lines]] = {
+STEPS: dict[str, Step] = {
     "rotate": _rotate,
     "colour": _colour,
     "grey": _step(tone.grey, "grey"),
@@ -256,6 +274,17 @@ def require_range(dtype: jnp.dtype) -> None:
         raise InputError(
             f"pictures of {dtype} have no known range: give bytes, or floats in [0, 1]"
         )
+
+
+def _bounds(view: View, shape: tuple[int, ...]) -> tuple[tuple[float, float], float]:
+    """Longest sides of crops and furthest blur, in steps so that few compile anew."""
+    h, w = shape
+    area, (narrow, wide) = view.scale[1] * h * w, view.ratio
+    high, broad = math.sqrt(area / narrow) + 1, math.sqrt(area * wide) + 1
+    longest = h * math.ceil(8 * high / h) / 8, w * math.ceil(8 * broad / w) / 8
+    if longest[0] > h or longest[1] > w:
+        longest = h, w  # some do not fit, and then any side may be whole
+    return longest, 2.0 ** math.ceil(math.log2(max(1, view.blur_radius[1])))
 
 
 def _require(view: View, shape: tuple[int, ...], dtype: jnp.dtype) -> None:

@@ -13,15 +13,23 @@ any size.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from jaxdistill.augment.resample import Lines, blur, resizing, through, to_lines
+from jaxdistill.augment.resample import (
+    Bands,
+    Lines,
+    blur,
+    resizing,
+    through,
+    to_lines,
+)
 from jaxdistill.augment.views import Bytes, require_range
 from jaxdistill.errors import InputError, require_name
 from jaxdistill.evaluation.checks import require_labels
@@ -182,24 +190,24 @@ def _contrast(lines: Lines, strength: Array, key: PRNGKey) -> Lines:
 def _resolution(lines: Lines, strength: Array, key: PRNGKey) -> Lines:
     del key
     n, h, _, w = lines.shape
-    rows, cols = (
-        jnp.broadcast_to(_coarse(size, strength, lines.dtype), (n, size, size))
-        for size in (h, w)
-    )
+    rows, cols = (_coarse(n, size, strength, lines.dtype) for size in (h, w))
     return through(lines, rows, cols)
 
 
-def _coarse(size: int, strength: Array, dtype: jnp.dtype) -> Float[Array, "s s"]:
-    """Weights that shrink a side to a number of pixels traced, and enlarge it again."""
+def _coarse(n: int, size: int, strength: Array, dtype: jnp.dtype) -> Bands:
+    """Weights for `n` pictures that shrink a side to a traced number, and back."""
     kept = jnp.maximum(1, jnp.round(size * (1 - strength))).astype(dtype)
     whole, none = jnp.full(1, size, dtype), jnp.zeros(1, dtype)
     # To `size` pixels of a longer side, the first `kept` of which are the picture's.
     longer = whole * size / kept
-    down = resizing((none, longer), size, size, cubic=False)[0]
-    real = jnp.arange(size)[:, None] < kept
-    up = resizing((none, kept[None]), size, size, cubic=False)[0]
+    dense = functools.partial(resizing, cubic=False, longest=math.inf)
+    down = dense((none, longer), size, size).weights
+    real = jnp.arange(size)[None, None, :, None] < kept
+    up = dense((none, kept[None]), size, size).weights
     exact = jax.lax.Precision.HIGHEST
-    return jnp.matmul(up, jnp.where(real, down, 0), precision=exact)
+    both = jnp.matmul(up, jnp.where(real, down, 0), precision=exact)
+    first = jnp.zeros((n, 1), jnp.int32)
+    return Bands(first, jnp.broadcast_to(both, (n, *both.shape[1:])))
 
 
 CORRUPTIONS: dict[str, Corruption] = {
