@@ -15,11 +15,11 @@ from jaxdistill.cli.main import main
 from jaxdistill.data.film_phantom import phantom
 from jaxdistill.data.folds import divide
 from jaxdistill.data.prints import prints
-from jaxdistill.errors import InputError
+from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.lessons.films import films_of
 from jaxdistill.jobs.lessons.judging import require_judged
 from jaxdistill.jobs.lessons.training import FILE, Room
-from jaxdistill.jobs.selftrain import figure, job
+from jaxdistill.jobs.selftrain import beginning, figure, job
 from jaxdistill.jobs.selftrain.lessons import School, school_of, stage_lesson
 from jaxdistill.jobs.selftrain.plan import plan
 from jaxdistill.jobs.settings.build_backbones import build_films
@@ -108,6 +108,28 @@ def test_of_numbers_of_passes_over_the_labels_validation_chooses(finished, tmp_p
     assert (
         f"{told['chosen']} passes over the labels" in (folder / "table.md").read_text()
     )
+
+
+def test_a_number_of_passes_that_diverges_is_left_out_and_told(
+    finished, tmp_path, monkeypatch
+):
+    taught = beginning.supervised
+
+    def some(school, given, seed):
+        if given["first"]["epochs"] == 3:
+            raise Diverged("loss is nan at step 1")
+        return taught(school, given, seed)
+
+    monkeypatch.setattr(beginning, "supervised", some)
+    folder = tmp_path / "again"
+    shutil.copytree(finished[0], folder)
+    rows = job.run(config(protocol={"first_epochs": (3, 2)}), folder, [].append)
+    told = json.loads((folder / "summary.json").read_text())
+    reason = {"supervised, seed 0, 3 passes": "loss is nan at step 1"}
+    assert told["failed"].items() >= reason.items()
+    assert told["first_epochs"]["supervised, seed 0"]["chosen"] == 2
+    assert "3 passes: loss is nan" in (folder / "table.md").read_text()
+    assert rows == finished[1]
 
 
 def test_wrong_labels_are_learned_beside_and_gains_are_over_as_many_wrong(finished):

@@ -21,6 +21,7 @@ class Start(NamedTuple):
     taught: Taught
     epochs: int
     auc: dict[int, float]  # empty where there was nothing to choose
+    failed: dict[int, str]  # why numbers of passes have no end
 
     @property
     def said(self) -> str:
@@ -36,9 +37,11 @@ def begun(school: School, config: Config, seed: int) -> Start:
     """
     tried, room = lengths(config), school.room
     if len(tried) == 1:
-        return Start(supervised(school, at_length(config, *tried), seed), *tried, {})
+        taught = supervised(school, at_length(config, *tried), seed)
+        return Start(taught, *tried, {}, {})
     made: dict[int, Taught] = {}
     auc: dict[int, float] = {}
+    failed: dict[int, str] = {}
     network = build_backbones(config, room.pool).network
     for epochs in tried:
         try:
@@ -47,10 +50,11 @@ def begun(school: School, config: Config, seed: int) -> Start:
             auc[epochs] = validated(room, network, made[epochs], blur)
         except Diverged as error:
             room.say(f"{epochs} passes over the labels, seed {seed}, failed: {error}")
+            failed[epochs] = str(error)
     if not auc:
         raise Diverged(f"labels alone failed at {tried} passes: lower first.lr")
     best = max(auc, key=lambda epochs: auc[epochs])
-    start = Start(made[best], best, auc)
+    start = Start(made[best], best, auc, failed)
     room.say(f"labels alone of seed {seed}: {start.said}")
     if best == max(tried):
         room.say(

@@ -126,10 +126,17 @@ def _trained(
             reasons[f"{name}, seed {seed}"] = str(error)
             return None
 
-    start = tried(SUPERVISED, begun, school, main.config, seed)
+    def tried_start(name: str, school: School, config: Config) -> Start | None:
+        start = tried(name, begun, school, config, seed)
+        if start is not None:
+            starts[name, seed] = start
+            for epochs, reason in start.failed.items():
+                reasons[f"{name}, seed {seed}, {epochs} passes"] = reason
+        return start
+
+    start = tried_start(SUPERVISED, school, main.config)
     if start is None:
         return
-    starts[SUPERVISED, seed] = start
     yield SUPERVISED, main, start.taught
     for way in (each.at_length(start.epochs) for each in wanted.ways):
         before = start.taught
@@ -148,10 +155,9 @@ def _trained(
     for way in wanted.spoilt:
         begin, end = wanted.ends(way)
         spoilt = relabelled(school, way.config)
-        start = tried(begin, begun, spoilt, way.config, seed)
+        start = tried_start(begin, spoilt, way.config)
         if start is None:
             continue
-        starts[begin, seed] = start
         yield begin, way, start.taught
         same, made = way.at_length(start.epochs), start.taught
         for number in range(1, wanted.stages + 1):
