@@ -1,13 +1,13 @@
-r"""A vision transformer that improves itself on adult chest films without labels.
+r"""A vision transformer that improves itself on chest films without labels.
 
 Park et al. 2022, arXiv:2202.06431 (DISTL), at a size for two CPU cores: 64 pixels, half
 a million parameters, two small views where the paper has eight, and no start from a
-labelled set of millions. A tenth of the films keeps its labels. `normal` against `op`
-of the RSNA pneumonia challenge cut to the lungs, a zip of folders by class; the mode
-`children` is for films of children, normal, bacterial or viral, and `tuberculosis` for
-folders `normal` and `tb` of one hospital. The mode `paper` is for a GPU: ViT-S/8 at 128
-pixels by the paper's schedule, which are the usual values, and which need weights to
-begin with, `--config.start=FILE`.
+labelled set of millions. A tenth of the films keeps its labels. They are of adults, the
+RSNA pneumonia challenge cut to the lungs, `normal` against `op`, a zip of folders by
+class; in the mode `children` normal, bacterial or viral; in `tuberculosis` of one
+hospital, `normal` and `tb`. The mode `paper` is for a GPU: ViT-S/8 at 128 pixels by the
+paper's schedule, which are the usual values, and which need weights to begin with,
+`--config.start=FILE`.
 
 jaxdistill selftrain --config=configs/selftrain_lungs.py --workdir=runs/lungs
 jaxdistill selftrain --config=configs/selftrain_lungs.py:paper --workdir=runs/lungs_s8

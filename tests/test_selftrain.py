@@ -125,11 +125,25 @@ def test_a_number_of_passes_that_diverges_is_left_out_and_told(
     shutil.copytree(finished[0], folder)
     rows = job.run(config(protocol={"first_epochs": (3, 2)}), folder, [].append)
     told = json.loads((folder / "summary.json").read_text())
-    reason = {"supervised, seed 0, 3 passes": "loss is nan at step 1"}
-    assert told["failed"].items() >= reason.items()
-    assert told["first_epochs"]["supervised, seed 0"]["chosen"] == 2
-    assert "3 passes: loss is nan" in (folder / "table.md").read_text()
+    assert told["failed"] == {}  # nothing is missing
+    told = told["first_epochs"]["supervised, seed 0"]
+    assert told["chosen"] == 2
+    assert told["failed"] == {"3": "loss is nan at step 1"}
+    assert "3: diverged" in (folder / "table.md").read_text()
     assert rows == finished[1]
+
+
+def test_labels_alone_that_always_diverge_tell_why(finished, tmp_path, monkeypatch):
+    def none(school, given, seed):
+        raise Diverged(f"loss is nan at step {given['first']['epochs']}")
+
+    monkeypatch.setattr(beginning, "supervised", none)
+    folder = tmp_path / "again"
+    shutil.copytree(finished[0], folder)
+    job.run(config(protocol={"first_epochs": (3, 2)}), folder, [].append)
+    failed = json.loads((folder / "summary.json").read_text())["failed"]
+    told = failed["supervised, seed 0"]
+    assert "2: loss is nan at step 2; 3: loss is nan at step 3" in told
 
 
 def test_wrong_labels_are_learned_beside_and_gains_are_over_as_many_wrong(finished):

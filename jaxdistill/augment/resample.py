@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.types import PRNGKey
 
@@ -58,15 +58,15 @@ def resizing(
     out: int,
     *,
     cubic: bool,
-    mirror: Array | None = None,
-    longest: float = 0.0,
+    mirror: Bool[Array, " n"] | None = None,
+    longest: float | None = None,
 ) -> Bands:
     """Weights by which `out` pixels come from a span of `size`; each sums to 1.
 
     Keys' cubic with a = -1/2, or the triangle. Where a span shrinks the filter widens
     with it, and pixels beside the span do not count: what Pillow gives for the crop.
     Pictures that `mirror` names have their pixels in reverse. No span is above
-    `longest`, by default the line's.
+    `longest`, by default the line's; `inf` gives one block and one window.
     """
     first, length = (x[:, None, None, None] for x in span)
     step = length / out
@@ -82,7 +82,7 @@ def resizing(
         weight = _keys(distance) if cubic else jnp.maximum(0, 1 - distance)
         return jnp.where((pixel >= first) & (pixel < first + length), weight, 0)
 
-    pace = (longest or size) / out
+    pace = (size if longest is None else longest) / out
     return _banded(
         centres, reach * wide[..., 0, 0], size, pace, reach * max(pace, 1), weigh
     )
@@ -92,7 +92,7 @@ def blurring(radius: Float[Array, " n"], size: int, most: float) -> Bands:
     """Gaussian weights of standard deviation `radius` in pixels; 0 is the identity.
 
     At the border they are those of the pixels that exist, made to sum to 1. No radius
-    is above `most`; weights end, if not before the line does, at five times that.
+    is above `most`; weights end, if not before the line does, beyond five times that.
     """
     centres = jnp.broadcast_to(jnp.arange(size) + 0.5, (len(radius), size))
     # A neighbour's weight is exactly 0 by then.
@@ -194,8 +194,9 @@ def _banded(
 ) -> Bands:
     """Pixels around `centres`, by `weigh` of their distances and numbers.
 
-    Weights are 0 from `reach` on. `pace` and `furthest` bound the distance of centres
-    and the reach, of all pictures: they decide the windows that are compiled.
+    Weights beyond `reach` do not count. `pace` and `furthest` bound the distance of
+    neighbouring centres and the reach, of all pictures: they decide the windows that
+    are compiled.
     """
     n, out = centres.shape
     block, window = _block(out, size, pace, furthest)
@@ -208,10 +209,11 @@ def _banded(
 
 
 def _block(out: int, size: int, pace: float, furthest: float) -> tuple[int, int]:
-    """Pixels of a block, and of its window: all of both where that costs no more.
+    """Pixels of a block, and of its window; all of both if windows are half a line.
 
     A block is as long as what its window has beside it, so that windows repeat each
-    pixel about twice. Only on CPUs a product costs what it counts.
+    pixel about twice. Longer ones gain less than their copies cost, and only on CPUs a
+    product costs what it counts.
     """
     least = max(BLOCK, 2 * furthest / pace) if pace < math.inf else out
     if jax.default_backend() == "cpu" and least < out:

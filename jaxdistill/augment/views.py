@@ -6,8 +6,8 @@
 Each with its own probability, drawn for every picture on its own: a view is a function
 of `(key, index of the picture)` and of nothing else in the batch. Crop, flip and size
 are one interpolation, two products with weights; what a view never does is not
-compiled, and changing probabilities or ranges compiles nothing again, unless crops
-become longer by an eighth of a side, or blurs twice as wide.
+compiled, and changing probabilities or ranges compiles nothing again, unless on a CPU
+the longest crop (in eighths of a side) or the widest blur (a power of two) is another.
 
 Different from the published loops: brightness, contrast, saturation and hue come in
 this order where torchvision shuffles them; rotation is bilinear where it takes the
@@ -72,14 +72,17 @@ class View(NamedTuple):
     solarise: Annotated[Share, "how often bright tones are inverted"] = 0.0
 
 
+Sides = tuple[float, float]  # height, width
+
+
 class Fixed(NamedTuple):
     """What a program is compiled for, beside shapes."""
 
     size: int
     cubic: bool
     steps: tuple[str, ...]
-    longest: tuple[float, float]  # no crop is higher, and none is wider, in pixels
-    furthest: float  # no blur is wider, in pixels
+    longest: Sides  # no crop is higher, and none is wider, in pixels
+    widest: float  # no blur is wider, in pixels
 
 
 Step = Callable[[Lines, Array, View, Fixed], Lines]  # of lines and five draws each
@@ -118,8 +121,8 @@ def make_view(
     """One view of each picture, grey or colour, in [0, 1] or bytes.
 
     Picture `i` is changed as number `index[i]` is, by default its position. Bytes give
-    float32. One compilation for a size, a shape and a set of operations. Raises
-    `InputError` for settings or channels that make no sense.
+    float32. One compilation for a size, a shape, a set of operations and, on CPUs,
+    their reach. Raises `InputError` for settings or channels that make no sense.
     """
     return make_views(images, key, view, 1, index=index)[0]
 
@@ -240,7 +243,7 @@ def _blur(lines: Lines, u: Float[Array, "n 5"], view: View, fixed: Fixed) -> Lin
     low, high = view.blur_radius
     radius = low + u[:, 1] * (high - low)
     radius = jnp.where(u[:, 0] < view.blur, radius, 0).astype(lines.dtype)
-    return blur(lines, radius, fixed.furthest)
+    return blur(lines, radius, fixed.widest)
 
 
 def _once(lines: Lines) -> Lines:
@@ -276,15 +279,25 @@ def require_range(dtype: jnp.dtype) -> None:
         )
 
 
-def _bounds(view: View, shape: tuple[int, ...]) -> tuple[tuple[float, float], float]:
-    """Longest sides of crops and furthest blur, in steps so that few compile anew."""
+def _bounds(view: View, shape: tuple[int, ...]) -> tuple[Sides, float]:
+    """The longest sides of crops, and the widest blur: in steps, to compile seldom.
+
+    Only products on CPUs are bounded by them, see `resample.Bands`.
+    """
     h, w = shape
-    area, (narrow, wide) = view.scale[1] * h * w, view.ratio
-    high, broad = math.sqrt(area / narrow) + 1, math.sqrt(area * wide) + 1
-    longest = h * math.ceil(8 * high / h) / 8, w * math.ceil(8 * broad / w) / 8
-    if longest[0] > h or longest[1] > w:
-        longest = h, w  # some do not fit, and then any side may be whole
-    return longest, 2.0 ** math.ceil(math.log2(max(1, view.blur_radius[1])))
+    if jax.default_backend() != "cpu":
+        return (math.inf, math.inf), math.inf
+    (least, most), (narrow, wide) = view.scale, view.ratio
+    high, broad = math.sqrt(most * h * w / narrow), math.sqrt(most * h * w * wide)
+    low = math.sqrt(least * h * w * min(1 / wide, narrow))
+    longest = tuple(
+        full / 8 * math.ceil(8 * (side + 1) / full)
+        for full, side in ((h, high), (w, broad))
+    )
+    if longest[0] > h or longest[1] > w or low < 1:
+        longest = h, w  # some draws do not fit, or are nothing: then any may be whole
+    radius = view.blur_radius[1] if view.blur else 0
+    return longest, 2.0 ** math.ceil(math.log2(max(1, radius)))  # type: ignore
 
 
 def _require(view: View, shape: tuple[int, ...], dtype: jnp.dtype) -> None:

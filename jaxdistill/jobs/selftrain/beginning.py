@@ -21,12 +21,13 @@ class Start(NamedTuple):
     taught: Taught
     epochs: int
     auc: dict[int, float]  # empty where there was nothing to choose
-    failed: dict[int, str]  # why numbers of passes have no end
+    failed: dict[int, str]  # by number of passes: why it diverged
 
     @property
     def said(self) -> str:
         """Its choice in words."""
-        told = ", ".join(f"{epochs}: {auc:.3f}" for epochs, auc in self.auc.items())
+        found = [f"{epochs}: {auc:.3f}" for epochs, auc in self.auc.items()]
+        told = ", ".join([*found, *(f"{epochs}: diverged" for epochs in self.failed)])
         return f"{self.epochs} passes over the labels, by validation's AUC of {told}"
 
 
@@ -52,7 +53,8 @@ def begun(school: School, config: Config, seed: int) -> Start:
             room.say(f"{epochs} passes over the labels, seed {seed}, failed: {error}")
             failed[epochs] = str(error)
     if not auc:
-        raise Diverged(f"labels alone failed at {tried} passes: lower first.lr")
+        reasons = "; ".join(f"{epochs}: {why}" for epochs, why in failed.items())
+        raise Diverged(f"labels alone fail at all numbers of passes ({reasons})")
     best = max(auc, key=lambda epochs: auc[epochs])
     start = Start(made[best], best, auc, failed)
     room.say(f"labels alone of seed {seed}: {start.said}")

@@ -126,17 +126,10 @@ def _trained(
             reasons[f"{name}, seed {seed}"] = str(error)
             return None
 
-    def tried_start(name: str, school: School, config: Config) -> Start | None:
-        start = tried(name, begun, school, config, seed)
-        if start is not None:
-            starts[name, seed] = start
-            for epochs, reason in start.failed.items():
-                reasons[f"{name}, seed {seed}, {epochs} passes"] = reason
-        return start
-
-    start = tried_start(SUPERVISED, school, main.config)
+    start = tried(SUPERVISED, begun, school, main.config, seed)
     if start is None:
         return
+    starts[SUPERVISED, seed] = start
     yield SUPERVISED, main, start.taught
     for way in (each.at_length(start.epochs) for each in wanted.ways):
         before = start.taught
@@ -155,9 +148,10 @@ def _trained(
     for way in wanted.spoilt:
         begin, end = wanted.ends(way)
         spoilt = relabelled(school, way.config)
-        start = tried_start(begin, spoilt, way.config)
+        start = tried(begin, begun, spoilt, way.config, seed)
         if start is None:
             continue
+        starts[begin, seed] = start
         yield begin, way, start.taught
         same, made = way.at_length(start.epochs), start.taught
         for number in range(1, wanted.stages + 1):
@@ -252,7 +246,11 @@ def _summary(
         "class_names": room.pool.class_names,
         "parameters": _size(config, room),
         "first_epochs": {
-            f"{name}, seed {seed}": {"chosen": one.epochs, "validation_auc": one.auc}
+            f"{name}, seed {seed}": {
+                "chosen": one.epochs,
+                "validation_auc": one.auc,
+                "failed": one.failed,
+            }
             for (name, seed), one in starts.items()
         },
         "failed": reasons,
