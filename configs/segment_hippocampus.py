@@ -1,9 +1,13 @@
-r"""Students of the hippocampus in MRI on a site that none has seen, by every loss.
+r"""Students of the hippocampus in MRI on a site that none has seen, and why.
 
 One hospital's cases dealt into four sites that differ in bias field, tone, noise and
-resolution, each left out in turn; two classes, anterior and posterior.
+resolution, each left out in turn; two classes, anterior and posterior. `losses`
+compares every loss of arXiv:2404.02738 (reconstructed) alone, in pairs and together
+with those of others.
 
 jaxdistill segment --config=configs/segment_hippocampus.py --workdir=runs/hippocampus
+jaxdistill segment --config=configs/segment_hippocampus.py:losses \
+  --workdir=runs/hippocampus_losses
 """
 
 from itertools import combinations
@@ -12,6 +16,8 @@ import ml_collections
 
 from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
+MODES = ("full", "losses", "smoke")
+USUAL = ("logits", "usual")  # the students of `full`, beside alone and distilled
 # Labels are as soft as the teacher says them. With the affinity of pixels they are what
 # validation prefers, `distilled`; beside it the losses alone, in other pairs, together.
 OURS = {"logits": 1.0, "gram": 0.9, "affinity": 0.9}
@@ -60,10 +66,11 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.teacher = {"name": "unet", "width": 16, "depth": 5}
     c.student = {"name": "unet", "width": 16, "depth": 3, "patch": 2}
     c.teaching.steps = 1600
-    c.learning.steps = 1200
+    c.learning.steps = 2400
     c.patches.batch = 16
     c.losses.logits = {"weight": 1.0, "temperature": 1.0}
     c.losses.gram.weight = 0.0
-    c.protocol.students = variants(STUDENTS)
+    names = USUAL if mode == "full" else tuple(STUDENTS)
+    c.protocol.students = variants({name: STUDENTS[name] for name in names})
     c.checkpoint_every = 400
     return smoke(c) if mode == "smoke" else c
