@@ -17,7 +17,7 @@ import ml_collections
 from jaxdistill.jobs.settings.changes import changes, smoke, variants
 
 MODES = ("full", "losses", "smoke")
-USUAL = ("logits", "usual")  # the students of `full`, beside alone and distilled
+FULL = ("logits", "usual")  # its students, beside alone and distilled
 # Labels are as soft as the teacher says them. With the affinity of pixels they are what
 # validation prefers, `distilled`; beside it the losses alone, in other pairs, together.
 OURS = {"logits": 1.0, "gram": 0.9, "affinity": 0.9}
@@ -70,7 +70,7 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.patches.batch = 16
     c.losses.logits = {"weight": 1.0, "temperature": 1.0}
     c.losses.gram.weight = 0.0
-    names = USUAL if mode == "full" else tuple(STUDENTS)
+    names = FULL if mode == "full" else tuple(STUDENTS)
     c.protocol.students = variants({name: STUDENTS[name] for name in names})
     c.checkpoint_every = 400
     return smoke(c) if mode == "smoke" else c

@@ -68,24 +68,24 @@ def resizing(
     Pictures that `mirror` names have their pixels in reverse. No span is above
     `longest`, by default the line's; `inf` gives one block and one window.
     """
-    first, length = (x[:, None, None, None] for x in span)
+    first, length = (x[:, None] for x in span)
     step = length / out
     wide = jnp.maximum(step, 1)
     number = jnp.arange(out, dtype=step.dtype)[None]
     if mirror is not None:
         number = jnp.where(mirror[:, None], out - 1 - number, number)
-    centres = first[..., 0, 0] + (number + 0.5) * step[..., 0, 0]
+    centres = first + (number + 0.5) * step
     reach = 2 if cubic else 1
 
     def weigh(distance, pixel):
-        distance = jnp.abs(distance) / wide
+        start, end, unit = (x[..., None, None] for x in (first, first + length, wide))
+        distance = jnp.abs(distance) / unit
         weight = _keys(distance) if cubic else jnp.maximum(0, 1 - distance)
-        return jnp.where((pixel >= first) & (pixel < first + length), weight, 0)
+        return jnp.where((pixel >= start) & (pixel < end), weight, 0)
 
     pace = (size if longest is None else longest) / out
-    return _banded(
-        centres, reach * wide[..., 0, 0], size, pace, reach * max(pace, 1), weigh
-    )
+    furthest = reach * max(pace, 1)
+    return _banded(centres, reach * wide, size, pace, furthest, weigh)
 
 
 def blurring(radius: Float[Array, " n"], size: int, most: float) -> Bands:

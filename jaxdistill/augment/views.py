@@ -290,14 +290,14 @@ def _bounds(view: View, shape: tuple[int, ...]) -> tuple[Sides, float]:
     (least, most), (narrow, wide) = view.scale, view.ratio
     high, broad = math.sqrt(most * h * w / narrow), math.sqrt(most * h * w * wide)
     low = math.sqrt(least * h * w * min(1 / wide, narrow))
-    longest = tuple(
+    high, broad = (
         full / 8 * math.ceil(8 * (side + 1) / full)
         for full, side in ((h, high), (w, broad))
     )
-    if longest[0] > h or longest[1] > w or low < 1:
-        longest = h, w  # some draws do not fit, or are nothing: then any may be whole
+    if high > h or broad > w or low < 1:
+        high, broad = h, w  # draws may not fit, or be nothing: then any may be whole
     radius = view.blur_radius[1] if view.blur else 0
-    return longest, 2.0 ** math.ceil(math.log2(max(1, radius)))  # type: ignore
+    return (high, broad), 2.0 ** math.ceil(math.log2(max(1, radius)))
 
 
 def _require(view: View, shape: tuple[int, ...], dtype: jnp.dtype) -> None:
