@@ -108,7 +108,8 @@ def peer_views(films: np.ndarray, side: int):
 
 def our_views(side: int):
     """`(films, key) -> views` by one program."""
-    from jaxdistill.augment.views import PRESETS, make_view, make_views
+    from jaxdistill.augment.kinds import PRESETS
+    from jaxdistill.augment.views import make_view, make_views
 
     first, second = (
         PRESETS[name]._replace(size=side) for name in ("dino_first", "dino_second")
@@ -133,7 +134,8 @@ def smaller(films: np.ndarray, side: int) -> float:
     import jax
     from common import relative_error
 
-    from jaxdistill.augment.views import PRESETS, make_view
+    from jaxdistill.augment.kinds import PRESETS
+    from jaxdistill.augment.views import make_view
 
     whole = PRESETS["whole"]._replace(size=side // 2)
     ours = make_view(jax.numpy.asarray(films), jax.random.key(0), whole)

@@ -1,27 +1,32 @@
 """Pictures on other grids: weights of rows and columns, or a place for every pixel.
 
-What is separable (crops, flips, sizes, blur) is two products with a banded matrix for
-each picture; see `through`. Gathers stay for what is not: rotation.
+What is separable (crops, flips, sizes, a wide blur) is two products with a banded
+matrix for each picture; see `through`. A narrow blur is a sum of shifted pictures.
+Gathers stay for what is neither: rotation.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jaxdistill.types import PRNGKey
 
 # Channels before columns: rows and columns are then both products without a transpose,
 # and every other operation runs along the columns.
 Lines = Float[Array, "n h c w"]
+ByteLines = UInt8[Array, "n h c w"]
 Span = tuple[Float[Array, " n"], Float[Array, " n"]]  # first pixel, number of pixels
 
 TRIES = 10
 BLOCK = 8  # pixels at least that share a window
 DEVIATIONS = 5  # of a Gaussian, then it ends: what is left out is below 1e-5
+TAPS = 48  # pixels under a blur; for more, products are faster than sums
 
 
 class Bands(NamedTuple):
@@ -40,16 +45,20 @@ def to_lines(images: Array) -> Array:
     return images.transpose(0, 1, 3, 2)
 
 
-def through(lines: Lines, rows: Bands, cols: Bands) -> Float[Array, "n i c j"]:
+def through(
+    lines: Lines | ByteLines, rows: Bands, cols: Bands
+) -> Float[Array, "n i c j"]:
     """`rows x cols^T` of every channel; exact, because identity must not round."""
-    exact = jax.lax.Precision.HIGHEST
-    n, h, c, _ = lines.shape
-    windows = _windows(lines, cols, axis=2)
-    along = jnp.einsum("nkjp,nkhcp->nhckj", cols.weights, windows, precision=exact)
-    windows = _windows(along.reshape(n, h, c, -1), rows, axis=0)
-    # Rows come last: their product leaves lines as they lie, nothing to be transposed.
+    exact, wide = jax.lax.Precision.HIGHEST, rows.weights.dtype
+    n, _, c, w = lines.shape
+    # Rows come first: what they see lies in one piece. Bytes become floats in a window,
+    # as they are copied there.
+    windows = _windows(lines, rows, axis=0).astype(wide)
     down = jnp.einsum("nkip,nkpcw->nkicw", rows.weights, windows, precision=exact)
-    return down.reshape(n, -1, *down.shape[3:])
+    down = down.reshape(n, -1, c, w)
+    windows = _windows(down, cols, axis=2)
+    along = jnp.einsum("nkjp,nkicp->nickj", cols.weights, windows, precision=exact)
+    return along.reshape(*down.shape[:3], -1)
 
 
 def resizing(
@@ -88,27 +97,22 @@ def resizing(
     return _banded(centres, reach * wide, size, pace, furthest, weigh)
 
 
-def blurring(radius: Float[Array, " n"], size: int, most: float) -> Bands:
-    """Gaussian weights of standard deviation `radius` in pixels; 0 is the identity.
-
-    At the border they are those of the pixels that exist, made to sum to 1. No radius
-    is above `most`; weights end, if not before the line does, beyond five times that.
-    """
-    centres = jnp.broadcast_to(jnp.arange(size) + 0.5, (len(radius), size))
-    # A neighbour's weight is exactly 0 by then.
-    least = jnp.maximum(radius, 1e-3)[:, None, None, None]
-
-    def weigh(distance, _):
-        return jnp.exp(-jnp.square(distance) / (2 * jnp.square(least)))
-
-    reach = DEVIATIONS * most
-    return _banded(centres.astype(radius.dtype), reach, size, 1.0, reach, weigh)
-
-
 def blur(lines: Lines, radius: Float[Array, " n"], most: float = jnp.inf) -> Lines:
-    """Every picture through its own Gaussian, none of them wider than `most`."""
-    h, w = lines.shape[1], lines.shape[3]
-    return through(lines, blurring(radius, h, most), blurring(radius, w, most))
+    """Every picture through a Gaussian of its own, `radius` its deviation in pixels.
+
+    0 is the identity. At the border the weights are those of the pixels that exist,
+    made to sum to 1. No radius is above `most`; where that is small, weights end
+    beyond five times it.
+    """
+    # A neighbour's weight is exactly 0 by then.
+    unit = jnp.maximum(radius, 1e-3)[:, None]
+    if 2 * DEVIATIONS * most >= TAPS:
+        rows, cols = (_gaussian(unit, lines.shape[axis]) for axis in (1, 3))
+        return through(lines, rows, cols)
+    reach = math.ceil(DEVIATIONS * most)
+    distance = jnp.arange(-reach, reach + 1, dtype=unit.dtype)[None] / unit
+    taps = jnp.exp(-jnp.square(distance) / 2)
+    return _neighbours(lines, taps)
 
 
 def draw_crop(
@@ -184,6 +188,43 @@ def centred(size: int, dtype: jnp.dtype) -> Array:
     return jnp.arange(size, dtype=dtype) - (size - 1) / 2
 
 
+def _neighbours(lines: Lines, taps: Float[Array, "n t"]) -> Lines:
+    """Weighted sums of neighbours, down and along; the weights that count sum to 1."""
+    h, w = lines.shape[1], lines.shape[3]
+    reach = taps.shape[1] // 2
+    # Both axes are padded before either is summed: a sum with a pad in it asks at every
+    # pixel whether it is inside, which takes a dozen times as long.
+    edge = (reach, reach)
+    padded = jnp.pad(lines, ((0, 0), edge, (0, 0), edge))
+
+    def summed(x, axis, size):
+        return functools.reduce(
+            jnp.add,
+            (
+                taps[:, t, None, None, None]
+                * jax.lax.slice_in_dim(x, t, t + size, axis=axis)
+                for t in range(2 * reach + 1)
+            ),
+        )
+
+    def total(size):
+        there = np.pad(np.ones(size, taps.dtype), reach)
+        inside = np.lib.stride_tricks.sliding_window_view(there, size)
+        return jnp.matmul(taps, inside, precision=jax.lax.Precision.HIGHEST)
+
+    both = summed(summed(padded, 1, h), 3, w)
+    return both / (total(h)[:, :, None, None] * total(w)[:, None, None, :])
+
+
+def _gaussian(unit: Float[Array, "n 1"], size: int) -> Bands:
+    """Gaussian weights of a whole line."""
+    pixel = jnp.arange(size, dtype=unit.dtype)
+    distance = (pixel[None, None] - pixel[None, :, None]) / unit[..., None]
+    weights = jnp.exp(-jnp.square(distance) / 2)
+    weights = weights / weights.sum(2, keepdims=True)
+    return Bands(jnp.zeros((len(unit), 1), jnp.int32), weights[:, None])
+
+
 def _banded(
     centres: Float[Array, "n o"],
     reach: Array | float,
@@ -224,8 +265,8 @@ def _block(out: int, size: int, pace: float, furthest: float) -> tuple[int, int]
     return out, size
 
 
-def _windows(lines: Lines, bands: Bands, *, axis: int) -> Float[Array, "n k i c j"]:
-    """What every block sees along an axis of a picture."""
+def _windows(lines: Lines | ByteLines, bands: Bands, *, axis: int) -> Array:
+    """What every block sees along an axis of a picture: `n block h c w`."""
     size = bands.weights.shape[3]
 
     def window(picture, first):

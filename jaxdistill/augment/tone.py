@@ -73,15 +73,16 @@ def hue(lines: Lines, turn: Each) -> Lines:
     if lines.shape[2] == 1:
         return lines
     red, green, blue = (lines[:, :, c] for c in range(3))
-    value, spread = lines.max(2), lines.max(2) - lines.min(2)
-    by = jnp.where(spread == 0, 1, spread)
-    sixth = jnp.where(
-        value == red,
-        (green - blue) / by,
-        jnp.where(value == green, 2 + (blue - red) / by, 4 + (red - green) / by),
-    )
+    # Compared, not looked up: what a compiler works out twice may round otherwise.
+    low = jnp.minimum(jnp.minimum(red, green), blue)
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    spread = value - low
+    first, second = red >= jnp.maximum(green, blue), green >= blue
+    apart = jnp.where(first, green - blue, jnp.where(second, blue - red, red - green))
+    start = jnp.where(first, 0, jnp.where(second, 2, 4))
+    sixth = apart / jnp.where(spread == 0, 1, spread) + start
     sixth = sixth + 6 * turn[:, None, None]
-    k = jnp.stack([start + sixth for start in (5, 3, 1)], axis=2)
+    k = sixth[:, :, None] + jnp.array([5, 3, 1], lines.dtype)[None, None, :, None]
     k = k - 6 * jnp.floor(k / 6)  # `%` of floats is a call a pixel on CPUs
     share = jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
     return value[:, :, None] - spread[:, :, None] * share

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.augment.views import PRESETS, View, make_views
+from jaxdistill.augment.kinds import PRESETS, View
+from jaxdistill.augment.views import make_views
 from jaxdistill.errors import InputError
 from jaxdistill.ranges import OneOf, Range
 from jaxdistill.selfsupervised.pretext import Batch
