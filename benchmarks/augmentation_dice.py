@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import arguments, report
-from paired_augmentation import scipy_side
+from peer_augmentation import scipy_side
 
 from jaxdistill.augment.paired import Paired, augment_pairs
 from jaxdistill.data.protocol import leave_one_out
@@ -37,7 +37,7 @@ class Size(NamedTuple):
     width: int
 
 
-FULL = Size({"name": "hippocampus", "strength": 0.6}, 600, 3, 16, 16)
+FULL = Size({"name": "hippocampus", "strength": 0.6}, 600, 4, 16, 16)
 TINY = Size({"name": "prostate_phantom", "size": 32, "cases": 2}, 2, 2, 2, 4)
 
 
