@@ -140,11 +140,12 @@ def _mirror(
     image: Image, mask: Mask, key: PRNGKey, policy: Paired
 ) -> tuple[Image, Mask]:
     drawn = jax.random.uniform(key, (2,))
+    pair = (image, mask)
     for axis, chance in ((0, policy.up_down), (1, policy.left_right)):
         if chance > 0:
-            turn = drawn[axis] < chance
-            image, mask = (jnp.where(turn, jnp.flip(x, axis), x) for x in (image, mask))
-    return image, mask
+            turned = partial(jax.tree.map, partial(jnp.flip, axis=axis))
+            pair = jax.lax.cond(drawn[axis] < chance, turned, lambda pair: pair, pair)
+    return pair
 
 
 def _move(image: Image, mask: Mask, key: PRNGKey, policy: Paired) -> tuple[Image, Mask]:
