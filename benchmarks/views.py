@@ -108,7 +108,7 @@ def peer_views(films: np.ndarray, side: int):
 
 def our_views(side: int):
     """`(films, key) -> views` by one program."""
-    from jaxdistill.augment.kinds import PRESETS
+    from jaxdistill.augment.presets import PRESETS
     from jaxdistill.augment.views import make_view, make_views
 
     first, second = (
@@ -134,7 +134,7 @@ def smaller(films: np.ndarray, side: int) -> float:
     import jax
     from common import relative_error
 
-    from jaxdistill.augment.kinds import PRESETS
+    from jaxdistill.augment.presets import PRESETS
     from jaxdistill.augment.views import make_view
 
     whole = PRESETS["whole"]._replace(size=side // 2)

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from jaxdistill.augment import resample, tone, views
-from jaxdistill.augment.kinds import PRESETS, View
+from jaxdistill.augment.presets import PRESETS, View
 from jaxdistill.augment.resample import to_lines
 from jaxdistill.errors import InputError
 

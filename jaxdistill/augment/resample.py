@@ -7,7 +7,6 @@ Gathers stay for what is neither: rotation.
 
 import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -77,24 +76,25 @@ def resizing(
     Pictures that `mirror` names have their pixels in reverse. No span is above
     `longest`, by default the line's; `inf` gives one block and one window.
     """
-    first, length = (x[:, None] for x in span)
+    pace = (size if longest is None else longest) / out
+    reach = 2 if cubic else 1
+    block, window = _block(out, size, pace, reach * max(pace, 1))
+    start, length = (x[:, None] for x in span)
     step = length / out
     wide = jnp.maximum(step, 1)
     number = jnp.arange(out, dtype=step.dtype)[None]
     if mirror is not None:
         number = jnp.where(mirror[:, None], out - 1 - number, number)
-    centres = first + (number + 0.5) * step
-    reach = 2 if cubic else 1
-
-    def weigh(distance, pixel):
-        start, end, unit = (x[..., None, None] for x in (first, first + length, wide))
-        distance = jnp.abs(distance) / unit
-        weight = _keys(distance) if cubic else jnp.maximum(0, 1 - distance)
-        return jnp.where((pixel >= start) & (pixel < end), weight, 0)
-
-    pace = (size if longest is None else longest) / out
-    furthest = reach * max(pace, 1)
-    return _banded(centres, reach * wide, size, pace, furthest, weigh)
+    centres = start + (number + 0.5) * step
+    centres = centres.reshape(len(centres), out // block, block)
+    first = jnp.floor(centres.min(2) - reach * wide - 0.5)
+    first = jnp.clip(first, 0, size - window).astype(jnp.int32)
+    pixel = first[..., None, None] + jnp.arange(window)[None, None, None]
+    begin, end, unit = (x[..., None, None] for x in (start, start + length, wide))
+    distance = jnp.abs(pixel + 0.5 - centres[..., None]) / unit
+    weight = _keys(distance) if cubic else jnp.maximum(0, 1 - distance)
+    weight = jnp.where((pixel >= begin) & (pixel < end), weight, 0)
+    return Bands(first, weight / weight.sum(3, keepdims=True))
 
 
 def blur(lines: Lines, radius: Float[Array, " n"], most: float = jnp.inf) -> Lines:
@@ -223,30 +223,6 @@ def _gaussian(unit: Float[Array, "n 1"], size: int) -> Bands:
     weights = jnp.exp(-jnp.square(distance) / 2)
     weights = weights / weights.sum(2, keepdims=True)
     return Bands(jnp.zeros((len(unit), 1), jnp.int32), weights[:, None])
-
-
-def _banded(
-    centres: Float[Array, "n o"],
-    reach: Array | float,
-    size: int,
-    pace: float,
-    furthest: float,
-    weigh: Callable[[Array, Array], Array],
-) -> Bands:
-    """Pixels around `centres`, by `weigh` of their distances and numbers.
-
-    Weights beyond `reach` do not count. `pace` and `furthest` bound the distance of
-    neighbouring centres and the reach, of all pictures: they decide the windows that
-    are compiled.
-    """
-    n, out = centres.shape
-    block, window = _block(out, size, pace, furthest)
-    blocks = centres.reshape(n, out // block, block)
-    first = jnp.floor(blocks.min(2) - reach - 0.5)
-    first = jnp.clip(first, 0, size - window).astype(jnp.int32)
-    pixel = first[..., None, None] + jnp.arange(window)[None, None, None]
-    weight = weigh(pixel + 0.5 - blocks[..., None], pixel)
-    return Bands(first, weight / weight.sum(3, keepdims=True))
 
 
 def _block(out: int, size: int, pace: float, furthest: float) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdistill.augment import tone
-from jaxdistill.augment.kinds import View
+from jaxdistill.augment.presets import View
 from jaxdistill.augment.resample import Lines, blur, rotate
 
 DRAWS = 5  # numbers that a step may draw for a picture

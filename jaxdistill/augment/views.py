@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
-from jaxdistill.augment.kinds import View
+from jaxdistill.augment.presets import View
 from jaxdistill.augment.resample import (
     Lines,
     draw_crop,

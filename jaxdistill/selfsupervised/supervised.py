@@ -10,7 +10,7 @@ from typing import Annotated
 
 import jax
 
-from jaxdistill.augment.kinds import View
+from jaxdistill.augment.presets import View
 from jaxdistill.engine.losses import soft_cross_entropy
 from jaxdistill.selfsupervised.pretext import (
     Pretext,

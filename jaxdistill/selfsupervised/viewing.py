@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.augment.kinds import PRESETS, View
+from jaxdistill.augment.presets import PRESETS, View
 from jaxdistill.augment.views import make_views
 from jaxdistill.errors import InputError
 from jaxdistill.ranges import OneOf, Range
