@@ -41,7 +41,7 @@ def trainer(made, size: dict):
     """`(state, films, fed, key) -> state` after a step for each batch of an epoch."""
     import jax
 
-    from jaxdistill.selfsupervised import RECIPES, Course, learn
+    from jaxdistill.selfsupervised import RECIPES, Course, Resident, learn
 
     regime = RECIPES["dino"].regime._replace(
         epochs=1000,
@@ -52,12 +52,13 @@ def trainer(made, size: dict):
         frozen=0.0,
     )
     course = Course(size["films"], size["batch"], regime.epochs)
-    learner = learn(made, regime, course)
+    learner = learn(made, regime)
     batches = [course.feed(step) for step in range(course.per_epoch)]
     fed = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *batches)
 
     def steps(state, films, fed, key):
-        step = lambda state, now: learner.update(state, films, now, key, None)  # noqa: E731
+        here = Resident(films, course.pace)
+        step = lambda state, now: learner.update(state, here, now, key, None)  # noqa: E731
         return jax.lax.scan(step, state, fed)
 
     return steps, learner.init, fed

@@ -32,4 +32,5 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.stage = {"epochs": 6, "batch": 32, "lr": 5e-4, "lr_batch": 32, "warmup": 0.5}
     c.stage.momentum = 0.999
     c.stage.every = 20
+    c.steps_per_call = 1  # calls of several would end in a shorter one, compiled anew
     return smoke(c) if mode == "smoke" else c

@@ -17,6 +17,7 @@ from jaxdistill.selfsupervised import (
     Course,
     Films,
     Regime,
+    Resident,
     begin,
     build_pretext,
     learn,
@@ -127,6 +128,12 @@ def params_of(name: str, trunk: Backbone | None = None) -> Params:
     return pretext(name, trunk).init(jax.random.key(0))
 
 
+@functools.cache
+def learner(name: str, regime: Regime = REGIME, trunk: Backbone | None = None):
+    """The learner of a pretext; the same for all who ask, so that it compiles once."""
+    return learn(pretext(name, trunk), regime)
+
+
 def trained(
     name: str,
     plan: Plan,
@@ -139,11 +146,11 @@ def trained(
     """`(state, metrics)` after every call, from a state or the start."""
     order, made = course(name), pretext(name, trunk)
     if state is None:
-        state = begin(made, regime, order, params_of(name, trunk))
+        state = begin(made, regime, params_of(name, trunk))
     steps = iterate(
-        learn(made, regime, order),
+        learner(name, regime, trunk),
         state,
-        films(32) if name == "supervised" else films(),
+        Resident(films(32) if name == "supervised" else films(), order.pace),
         order.feed,
         jax.random.key(1),
         plan=plan,

@@ -11,7 +11,7 @@ from jaxdistill.selfsupervised.course import Course
 def told(course):
     """Of every step its time, epoch, whether it corrects, and its films."""
     for step in range(course.steps):
-        now = course.now(jnp.asarray(step))
+        now = course.pace.now(jnp.asarray(step))
         films = course.feed(step).films.tolist()
         yield int(now.time), int(now.epoch), bool(now.correcting), films
 

@@ -27,7 +27,7 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
 
 
 def at(step, course=COURSE):
-    return course.now(jnp.asarray(step))
+    return course.pace.now(jnp.asarray(step))
 
 
 def time_of(step, course=COURSE):
@@ -40,7 +40,7 @@ def time_of(step, course=COURSE):
 def test_the_rate_rises_and_falls():
     """To lr scaled by the batch, over half an epoch of ten batches, and to its end."""
     plain = COURSE._replace(every=0)
-    rates = [float(rate_at(REGIME, plain, at(step, plain))) for step in range(20)]
+    rates = [float(rate_at(REGIME, at(step, plain))) for step in range(20)]
     peak = 0.1 * 2 / 4
     close(rates[:6], [peak * step / 5 for step in range(6)], atol=1e-9)
     falls = [
@@ -51,9 +51,9 @@ def test_the_rate_rises_and_falls():
 
 def test_without_a_rise_the_first_rate_is_the_highest():
     flat = REGIME._replace(warmup=0.0)
-    close(rate_at(flat, COURSE, at(0)), 0.05)
+    close(rate_at(flat, at(0)), 0.05)
     low = flat._replace(lr=1e-6)  # the end is never above the peak
-    close(rate_at(low, COURSE, at(0)), 5e-7)
+    close(rate_at(low, at(0)), 5e-7)
 
 
 def test_a_pass_has_the_rate_and_decay_of_the_batch_before_it():
@@ -61,11 +61,9 @@ def test_a_pass_has_the_rate_and_decay_of_the_batch_before_it():
     for step in (1, 2, 8, 9):
         assert at(step).correcting
         before = next(s for s in range(step, -1, -1) if not at(s).correcting)
-        assert rate_at(regime, COURSE, at(step)) == rate_at(regime, COURSE, at(before))
-        close(decay_at(regime, COURSE, at(step)), decay_at(regime, COURSE, at(before)))
-        assert rate_at(regime, COURSE, at(step)) != rate_at(
-            regime, COURSE, at(step + 3)
-        )
+        assert rate_at(regime, at(step)) == rate_at(regime, at(before))
+        close(decay_at(regime, at(step)), decay_at(regime, at(before)))
+        assert rate_at(regime, at(step)) != rate_at(regime, at(step + 3))
 
 
 def test_momentum_by_hand_over_three_steps_and_none_in_a_pass():
@@ -73,7 +71,7 @@ def test_momentum_by_hand_over_three_steps_and_none_in_a_pass():
     wanted, regime = np.array([1.0, -2.0]), REGIME._replace(momentum=0.9)
     moves = [step for step in range(6) if not at(step).correcting][:3]
     for step in range(moves[-1] + 1):
-        kept = momentum_at(regime, COURSE, at(step))
+        kept = momentum_at(regime, at(step))
         after = follow(target, params, kept)
         if at(step).correcting:
             np.testing.assert_array_equal(after["w"], target["w"])
@@ -87,10 +85,10 @@ def test_momentum_by_hand_over_three_steps_and_none_in_a_pass():
 def test_decay_goes_along_a_cosine():
     regime = REGIME._replace(weight_decay=0.04, weight_decay_last=0.4)
     plain = COURSE._replace(every=0)
-    close(decay_at(regime, plain, at(0, plain)), 0.04)
-    close(decay_at(regime, plain, at(10, plain)), 0.22)
+    close(decay_at(regime, at(0, plain)), 0.04)
+    close(decay_at(regime, at(10, plain)), 0.22)
     close(
-        decay_at(regime, plain, at(19, plain)),
+        decay_at(regime, at(19, plain)),
         0.4 - 0.36 * (1 + np.cos(0.95 * np.pi)) / 2,
     )
 
@@ -111,7 +109,7 @@ def test_every_tensor_is_bounded_on_its_own():
 def walk(regime, params, grads, pretext=PRETEXT, steps=3):
     """Parameters and optimiser after every step."""
     course = COURSE._replace(every=0)
-    down = descent(pretext, regime, course)
+    down = descent(pretext, regime)
     opt, step = down.init(params), jax.jit(down.step)
     found = []
     for number in range(steps):

@@ -109,7 +109,7 @@ def test_rows_differ_in_where_they_begin_alone(finished):
 
     folder, _ = finished
     pool = phantom(16, train=120, val=160, test=160)
-    room = Room(folder, pool, make_mesh(1), lambda text: None)
+    room = Room(folder, pool, make_mesh(1), lambda text: None, {})
     tuner, cell = Tuner(room, resolve(config())), Cell("scratch", 2, 0)
     draw = jax.random.fold_in(jax.random.key(0), 0)
     fresh = tuner.pretext.init(jax.random.split(draw, 3)[1])
@@ -340,7 +340,7 @@ def test_rates_of_a_tuning_end_with_its_steps_whatever_the_films():
     for films in (2, 40, 1200, 50_000):
         regime, course = build_course(told, films, 0)
         assert course.steps == told["tuning"]["steps"] == 300
-        at = lambda step: rate_at(regime, course, course.now(jnp.int32(step)))  # noqa: B023, E731
+        at = lambda step: rate_at(regime, course.pace.now(jnp.int32(step)))  # noqa: B023, E731
         assert float(at(30)) == pytest.approx(3e-4)
         assert float(at(300)) == pytest.approx(0, abs=1e-9)
 

@@ -23,9 +23,8 @@ from helpers import (
 
 from jaxdistill.distillation.distill import distilling, outer_optimiser
 from jaxdistill.distillation.distillers import METHODS as REGISTRY
-from jaxdistill.engine import driver
 from jaxdistill.engine.driver import Plan, iterate
-from jaxdistill.engine.mesh import initialise, make_mesh, map_update, shardings
+from jaxdistill.engine.mesh import initialise, make_mesh, shardings
 from jaxdistill.errors import InputError
 from jaxdistill.types import Method, Network, Synthetic
 
@@ -105,14 +104,6 @@ def case(request) -> Made:
 
 def test_every_method_of_the_registry_is_here():
     assert set(REGISTRY) == {one.method for one in METHODS.values()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _mapped_once():
-    """Equal learners are compiled once: a restart is another state, not new code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "map_update", functools.cache(map_update))
-        yield
 
 
 def first_set(schedule: tuple[int, ...]) -> Synthetic:

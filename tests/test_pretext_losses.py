@@ -93,9 +93,9 @@ def test_the_centre_moves_after_the_loss(name, at):
 def _now(**given):
     from jaxdistill.selfsupervised.pretext import Now
 
-    usual = {"time": 0, "epoch": 0, "correcting": False}
-    made = {key: jnp.asarray(value) for key, value in (usual | given).items()}
-    return Now(epochs=5, **made)
+    usual = {"time": 0, "times": 10, "epoch": 0, "epochs": 5, "per_epoch": 2}
+    told = usual | {"correcting": False} | given
+    return Now(**{key: jnp.asarray(value) for key, value in told.items()})
 
 
 def test_byol():

@@ -25,7 +25,7 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
 
 def now(epoch=0, correcting=False):
-    return Now(jnp.asarray(7), jnp.asarray(epoch), 5, jnp.asarray(correcting))
+    return Now(*map(jnp.asarray, (7, 40, epoch, 5, 8, correcting)))
 
 
 def batch(labelled=True):

@@ -21,13 +21,15 @@ from small_pretexts import (
     views,
 )
 
-from jaxdistill.engine.driver import Plan
+from jaxdistill.engine.driver import Plan, iterate
+from jaxdistill.engine.mesh import initialise, make_mesh
 from jaxdistill.errors import InputError
 from jaxdistill.networks.parts import build_parts
 from jaxdistill.selfsupervised import (
     PRETEXTS,
     RECIPES,
     Course,
+    Resident,
     begin,
     build_pretext,
     learn,
@@ -62,7 +64,7 @@ def test_many_devices_learn_what_one_does(name, devices, engine):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_part_learns_and_what_follows_lies_between(name):
-    start = begin(pretext(name), STEEP, course(name), pretext(name).init(KEY))
+    start = begin(pretext(name), STEEP, pretext(name).init(KEY))
     state, told = alone(name)[-1]
     for part, before in start.params.items():
         moved = jax.tree.map(
@@ -85,7 +87,7 @@ KEY = jax.random.key(0)
 def test_stopping_in_a_pass_and_going_on_gives_the_same_bits():
     """After two steps one of the pass is done and one is to come."""
     whole = alone("evolve")
-    passes = [course("evolve").now(jnp.asarray(s)).correcting for s in range(4)]
+    passes = [course("evolve").pace.now(jnp.asarray(s)).correcting for s in range(4)]
     assert [bool(x) for x in passes] == [False, True, True, False]
     again = trained("evolve", Plan(2, STEPS), regime=STEEP, state=whole[1][0])
     assert_same_bits(again, whole[2:])
@@ -102,11 +104,30 @@ def test_in_a_pass_the_centre_moves_and_the_teacher_does_not():
         ).max()
 
 
+def test_courses_of_any_length_share_a_program():
+    """Epochs, passes and films shown are data: the loss is traced for one course."""
+    base, traces = pretext("simsiam"), []
+
+    def loss(*given):
+        traces.append(given)
+        return base.loss(*given)
+
+    learner, mesh = learn(base._replace(loss=loss), STEEP), make_mesh(1)
+    found = []
+    for order in (course(), course(films=24, epochs=7), course("evolve")):
+        state, here = initialise(learner, KEY, mesh), Resident(films(), order.pace)
+        run = iterate(learner, state, here, order.feed, KEY, plan=Plan(0, 2), mesh=mesh)
+        found.append([float(told["loss"]) for *_, told in run][-1])
+        assert len(traces) == 1
+    assert len(set(found)) == 3
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_short_floats_give_long_losses(name):
     made = pretext(name, transformer())
-    order, data = course(name), films()
-    learner = learn(made, REGIME, order)
+    order = course(name)
+    data = Resident(films(), order.pace)
+    learner = learn(made, REGIME)
     fed = jax.tree.map(jnp.asarray, order.feed(0))
     state = jax.eval_shape(learner.init, KEY)
     after, told = jax.eval_shape(
@@ -128,7 +149,7 @@ def test_dino_does_without_small_views():
         STANDARD,
     )
     batch = Batch(films().images[:4], films().labels[:4], jnp.arange(4))
-    now = course().now(jnp.asarray(0))
+    now = course().pace.now(jnp.asarray(0))
     loss = functools.partial(made.loss, key=KEY, now=now, axis=None)
     shapes = jax.eval_shape(made.init, KEY)
     value, _ = jax.eval_shape(loss, shapes, shapes, made.memory, batch)
@@ -137,9 +158,9 @@ def test_dino_does_without_small_views():
 
 def test_two_runs_of_one_pretext_share_no_array():
     """Each writes over its own: the first step of one leaves the other as it was."""
-    made, order = pretext("dino"), course()
+    made = pretext("dino")
     params = made.init(KEY)
-    first, second = (begin(made, REGIME, order, params) for _ in range(2))
+    first, second = (begin(made, REGIME, params) for _ in range(2))
     leaves = [*jax.tree.leaves(first), *jax.tree.leaves(second)]
     places = [leaf.unsafe_buffer_pointer() for leaf in leaves]
     assert len(set(places)) == len(places)
@@ -205,16 +226,17 @@ def test_wrong_pretexts_are_refused_in_one_sentence():
 
 def test_too_few_films_are_refused_in_one_sentence():
     few = Course(films=4, batch=8, epochs=1)
-    refused(lambda: learn(pretext("mae"), REGIME, few), "are 4", "batch=8")
+    refused(lambda: few.pace, "are 4", "batch=8")
     passes = Course(films=8, batch=8, epochs=1, labelled=3, every=2)
-    refused(lambda: learn(pretext("mae"), REGIME, passes), "labelled films", "are 3")
+    refused(lambda: passes.pace, "labelled films", "are 3")
     for name, batch, words in (("byol", 1, "batch of 1 "), ("skd", 2, "batch of 2 ")):
         order = Course(films=8, batch=batch, epochs=1)
-        learner = learn(pretext(name), REGIME, order)
+        learner = learn(pretext(name), REGIME)
         state = jax.eval_shape(learner.init, KEY)
         fed = jax.tree.map(jnp.asarray, order.feed(0))
         step = functools.partial(learner.update, key=KEY, axis=None)
-        refused(functools.partial(jax.eval_shape, step, state, films(), fed), words)
+        here = Resident(films(), order.pace)
+        refused(functools.partial(jax.eval_shape, step, state, here, fed), words)
 
 
 def test_views_larger_than_the_films_are_refused():

@@ -26,6 +26,7 @@ from jaxdistill.jobs.settings.build_backbones import build_films
 from jaxdistill.jobs.settings.resolve import resolve
 from jaxdistill.run.files import read_json
 from jaxdistill.run.weights_file import read_weights
+from jaxdistill.selfsupervised import UNKNOWN
 
 TINY = {
     "job": "selftrain",
@@ -165,7 +166,7 @@ def test_of_the_kept_labels_alone_a_share_is_wrong():
     told = resolve(config(films={"wrong": 0.25}))
     pool = phantom(**TINY["data"])
     folds = divide(pool, labelled=0.3, folds=2)
-    room = Room(None, pool, None, print)
+    room = Room(None, pool, None, print, {})
     labels = np.asarray(school_of(room, folds, told).films.labels)
     true = np.asarray(pool.train.labels)
     changed = np.flatnonzero(labels != true)
@@ -239,14 +240,16 @@ def test_labels_of_folds_are_hidden_from_training(tmp_path):
     pool = phantom(16, train=160, val=160, test=160)
     folds = divide(pool, labelled=0.3, folds=2)
     wanted = plan(resolve(config()))
-    school = School(Room(tmp_path, pool, None, print), folds, films_of(pool, None))
-    made = stage_lesson(school, wanted.ways[0], 0, 2, None)
-    hidden = len(np.concatenate(folds.unlabelled))
-    labels = np.asarray(made.films.labels)
-    assert (labels[:hidden] == -1).all()
-    np.testing.assert_array_equal(
-        labels[hidden:], np.asarray(pool.train.labels)[folds.labelled]
-    )
+    school = School(Room(tmp_path, pool, None, print, {}), folds, films_of(pool, None))
+    for stage in (1, 2):
+        made = stage_lesson(school, wanted.ways[0], 0, stage, None)
+        shown = np.concatenate(folds.unlabelled[:stage])
+        np.testing.assert_array_equal(made.rows, [*shown, *folds.labelled])
+        labels, known = np.asarray(made.films.labels), folds.labelled
+        assert (np.delete(labels, known) == UNKNOWN).all()
+        np.testing.assert_array_equal(
+            labels[known], np.asarray(pool.train.labels)[known]
+        )
 
 
 @pytest.mark.parametrize(

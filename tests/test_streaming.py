@@ -11,7 +11,7 @@ from jaxdistill.data.streaming import streamed
 from jaxdistill.data.unlabelled import read_unlabelled
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.labels import job
-from jaxdistill.jobs.lessons.films import chosen, films_of
+from jaxdistill.jobs.lessons.films import films_of, relabel, supply
 from jaxdistill.selfsupervised.course import Course
 
 PRETRAIN = {
@@ -81,10 +81,11 @@ def test_a_step_sees_the_same_films_either_way(others):
     either = []
     for stream in (False, True):
         films = films_of(pool, read_unlabelled(others, pool, stream=stream))
-        either.append(chosen(films, rows, labels))
-    resident, shelf = either
+        either.append(supply(relabel(films, labels), rows, course))
+    (held, places), (nothing, read) = either
+    assert nothing.films == ()
     for step in range(course.steps):
-        one, other = resident.batch(course.feed(step)), shelf.batch(course, step)
+        one, other = held.films.batch(places(step)), read(step)
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 

@@ -7,6 +7,7 @@ device count.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -84,22 +85,28 @@ def map_update(learner: Learner, mesh: Mesh, engine: str = "shard_map") -> Calla
     """`(state, resident, fed, steps, key) -> (state, mean metrics)` over several steps.
 
     `fed` has a leading axis of steps and a second one that is split over the devices;
-    all the steps run in one compiled call. The old state is donated.
+    all the steps run in one compiled call. The old state is donated. The same update,
+    again, is what was compiled before: another state or other data are no new program.
     """
     require_name("devices.map", engine, ENGINES)
+    return _mapped(learner.update, learner.sharded, mesh, engine)
+
+
+@lru_cache(maxsize=8)
+def _mapped(update: Callable, sharded: PyTree, mesh: Mesh, engine: str) -> Callable:
     axis = AXIS if mesh.size > 1 or engine == "pmap" else None
 
     def several(state, resident, fed, steps, key):
         def body(state, item):
             _, now = item
-            return learner.update(state, resident, now, key, axis)
+            return update(state, resident, now, key, axis)
 
         state, metrics = jax.lax.scan(body, state, (steps, fed))
         # A mean shows the trend of a noisy loss, and a NaN of any step.
         return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
     mapper = {"shard_map": _by_shard_map, "pmap": _by_pmap}[engine]
-    return mapper(several, learner.sharded, mesh)
+    return mapper(several, sharded, mesh)
 
 
 def _by_shard_map(several: Callable, sharded: PyTree, mesh: Mesh) -> Callable:

@@ -6,6 +6,7 @@
 from jaxdistill.selfsupervised.course import Course as Course
 from jaxdistill.selfsupervised.descent import Regime as Regime
 from jaxdistill.selfsupervised.learning import Films as Films
+from jaxdistill.selfsupervised.learning import Resident as Resident
 from jaxdistill.selfsupervised.learning import begin as begin
 from jaxdistill.selfsupervised.learning import learn as learn
 from jaxdistill.selfsupervised.pretext import UNKNOWN as UNKNOWN

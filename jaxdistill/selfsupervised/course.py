@@ -5,6 +5,9 @@
 After the first of every `every` batches come all the labelled films once. Where a step
 stands is a function of its number, and so is the order, so that a run goes on in the
 middle of a pass.
+
+A compiled step is told the lengths of its course as data, its `Pace`: courses of any
+length share a program.
 """
 
 from functools import lru_cache
@@ -22,6 +25,34 @@ class Fed(NamedTuple):
 
     numbers: Any  # int32, " n", on the host or the device
     films: Any
+
+
+class Pace(NamedTuple):
+    """The lengths of a course, in batches, and its epochs."""
+
+    times: Any  # of films in all
+    per_epoch: Any
+    epochs: Any
+    every: Any  # of films between passes over the labelled
+    per_pass: Any  # 0: no pass
+
+    def now(self, step: Array) -> Now:
+        """Where a step stands."""
+        time, correcting, _ = self.place(step, jnp)
+        epoch = time // self.per_epoch
+        return Now(time, self.times, epoch, self.epochs, self.per_epoch, correcting)
+
+    def place(self, step: Any, xp: Any) -> tuple[Any, Any, Any]:
+        """Batches of films before it, whether it is of a pass, and where in the pass.
+
+        A step of a pass stands at the time of the batch before it. `xp` is the module
+        that computes: NumPy on the host, jax.numpy on the device.
+        """
+        block, rest = xp.divmod(step, self.every + self.per_pass)
+        behind = xp.maximum(rest - self.per_pass, 0)
+        correcting = (rest > 0) & (rest <= self.per_pass)
+        # The batch before the pass is the first of its block.
+        return block * self.every + behind, correcting, rest - 1
 
 
 class Course(NamedTuple):
@@ -63,14 +94,17 @@ class Course(NamedTuple):
             told = "the labelled films of a pass"
             require_films(self.labelled, self.batch, told, key)
 
-    def now(self, step: Array) -> Now:
-        """Where a step stands."""
-        time, correcting, _ = self._place(step, jnp)
-        return Now(time, time // self.per_epoch, self.epochs, correcting)
+    @property
+    def pace(self) -> Pace:
+        """Its lengths; `InputError` for a course with fewer films than a batch."""
+        self.require()
+        every = self.every or self.times  # without a pass, of one block
+        told = (self.times, self.per_epoch, self.epochs, every, self.per_pass)
+        return Pace(*map(np.int32, told))
 
     def feed(self, step: int) -> Fed:
         """The films of a step."""
-        time, correcting, at = self._place(np.int64(step), np)
+        time, correcting, at = self.pace.place(np.int64(step), np)
         if correcting:
             order = _order(self.labelled, self.seed, 1, int(time // self.every))
             films = self.films + _part(order, int(at), self.batch)
@@ -78,20 +112,6 @@ class Course(NamedTuple):
             epoch, at = divmod(int(time), self.per_epoch)
             films = _part(_order(self.films, self.seed, 0, epoch), at, self.batch)
         return Fed(np.arange(self.batch, dtype=np.int32), films)
-
-    def _place(self, step: Any, xp: Any) -> tuple[Any, Any, Any]:
-        """Batches of films before it, whether it is of a pass, and where in the pass.
-
-        A step of a pass stands at the time of the batch before it. `xp` is the module
-        that computes: NumPy on the host, jax.numpy on the device.
-        """
-        if not self.per_pass:
-            return step, step < 0, step
-        block, rest = xp.divmod(step, self.every + self.per_pass)
-        behind = xp.maximum(rest - self.per_pass, 0)
-        correcting = (rest > 0) & (rest <= self.per_pass)
-        # The batch before the pass is the first of its block.
-        return block * self.every + behind, correcting, rest - 1
 
 
 def _part(order: np.ndarray, at: int, batch: int) -> np.ndarray:

@@ -19,7 +19,6 @@ import optax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxdistill.ranges import Count, Decay, Many, OneOf, Range, Rate, Weight
-from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.pretext import Now, Pretext
 from jaxdistill.settings import Small
 from jaxdistill.types import Params
@@ -55,8 +54,8 @@ class Descent(NamedTuple):
     step: Callable[[Params, Any, Params, Now], tuple[Params, Any]]
 
 
-def descent(pretext: Pretext, regime: Regime, course: Course) -> Descent:
-    """The descent of a pretext's parameters on a course."""
+def descent(pretext: Pretext, regime: Regime) -> Descent:
+    """The descent of a pretext's parameters."""
     direct = optax.partition(
         {LATE: _direction(regime), REST: _direction(regime)},
         lambda params: _labels(params, pretext.late),
@@ -65,8 +64,8 @@ def descent(pretext: Pretext, regime: Regime, course: Course) -> Descent:
 
     def step(grads, opt, params, now):
         moves, after = direct.update(grads, opt, params)
-        rate, decay = rate_at(regime, course, now), decay_at(regime, course, now)
-        waits = now.time < regime.frozen * course.per_epoch
+        rate, decay = rate_at(regime, now), decay_at(regime, now)
+        waits = now.time < regime.frozen * now.per_epoch
 
         def moved(path, old, move):
             if _name(path[0]) in pretext.still:
@@ -84,28 +83,28 @@ def descent(pretext: Pretext, regime: Regime, course: Course) -> Descent:
     return Descent(direct.init, step)
 
 
-def rate_at(regime: Regime, course: Course, now: Now) -> Float[Array, ""]:
-    """The rate of this step."""
+def rate_at(regime: Regime, now: Now) -> Float[Array, ""]:
+    """The rate of this step.
+
+    That of `optax.warmup_cosine_decay_schedule`, whose lengths cannot be data.
+    """
     peak = regime.lr * regime.batch / regime.lr_batch
-    rising = min(round(regime.warmup * course.per_epoch), course.times - 1)
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if rising else peak,
-        peak_value=peak,
-        warmup_steps=rising,
-        decay_steps=course.times,
-        end_value=min(regime.lr_last, peak),
-    )(now.time)
+    rising = jnp.minimum(jnp.round(regime.warmup * now.per_epoch), now.times - 1)
+    rise = peak * now.time / jnp.maximum(rising, 1)
+    share = (now.time - rising) / (now.times - rising)
+    fall = cosine(peak, min(regime.lr_last, peak), share)
+    return jnp.where(now.time < rising, rise, fall)
 
 
-def decay_at(regime: Regime, course: Course, now: Now) -> Float[Array, ""]:
+def decay_at(regime: Regime, now: Now) -> Float[Array, ""]:
     """The pull of weights to zero at this step."""
-    share = now.time / course.times
+    share = now.time / now.times
     return cosine(regime.weight_decay, regime.weight_decay_last, share)
 
 
-def momentum_at(regime: Regime, course: Course, now: Now) -> Float[Array, ""]:
+def momentum_at(regime: Regime, now: Now) -> Float[Array, ""]:
     """How much the target keeps of itself at this step: all in a pass."""
-    m = cosine(regime.momentum, 1.0, now.time / course.times)
+    m = cosine(regime.momentum, 1.0, now.time / now.times)
     return jnp.where(now.correcting, 1.0, m)
 
 

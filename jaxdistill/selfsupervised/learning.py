@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from jaxdistill.selfsupervised.course import Course, Fed
+from jaxdistill.selfsupervised.course import Fed, Pace
 from jaxdistill.selfsupervised.descent import Regime, descent, follow, momentum_at
 from jaxdistill.selfsupervised.pretext import Batch, Pretext
 from jaxdistill.types import Learner, Params, PRNGKey
@@ -27,6 +27,15 @@ class Films(NamedTuple):
         return Batch(self.images[fed.films], self.labels[fed.films], fed.numbers)
 
 
+class Resident(NamedTuple):
+    """What stays on the device while a course runs; its films, or () where a feed
+    brings each step its `Batch`.
+    """
+
+    films: Films | tuple[()]
+    pace: Pace
+
+
 class State(NamedTuple):
     """A network in training after `step` steps, and the one that follows it."""
 
@@ -37,21 +46,19 @@ class State(NamedTuple):
     opt: Any
 
 
-def learn(pretext: Pretext, regime: Regime, course: Course) -> Learner:
-    """The `Learner` of a pretext on a course, whose resident data are `Films`.
+def learn(pretext: Pretext, regime: Regime) -> Learner:
+    """The `Learner` of a pretext on a course of any length, by its `Resident` data.
 
-    A feed that reads films brings each step its `Batch`, and nothing is resident.
-    Raises `InputError` for a course with fewer films than a batch.
+    `regime.epochs` counts for nothing here: how long is what the course says.
     """
-    course.require()
-    down = descent(pretext, regime, course)
+    down = descent(pretext, regime)
 
     def init(key: PRNGKey) -> State:
-        return begin(pretext, regime, course, pretext.init(key))
+        return begin(pretext, regime, pretext.init(key))
 
-    def update(state: State, films: Any, fed: Fed | Batch, key: PRNGKey, axis):
-        now = course.now(state.step)
-        batch = fed if isinstance(fed, Batch) else films.batch(fed)
+    def update(state: State, here: Resident, fed: Fed | Batch, key: PRNGKey, axis):
+        now = here.pace.now(state.step)
+        batch = fed if isinstance(fed, Batch) else here.films.batch(fed)  # type: ignore
         target = state.target if pretext.follows else state.params
         drawn = jax.random.fold_in(key, state.step)
 
@@ -66,7 +73,7 @@ def learn(pretext: Pretext, regime: Regime, course: Course) -> Learner:
         params, opt = down.step(grads, state.opt, state.params, now)
         followed = state.target
         if pretext.follows:
-            kept = momentum_at(regime, course, now)
+            kept = momentum_at(regime, now)
             followed = follow(state.target, params, kept)
         moved = State(state.step + 1, params, followed, memory, opt)
         return moved, {"loss": value, **metrics}
@@ -78,7 +85,6 @@ def learn(pretext: Pretext, regime: Regime, course: Course) -> Learner:
 def begin(
     pretext: Pretext,
     regime: Regime,
-    course: Course,
     params: Params,
     target: Params | None = None,
 ) -> State:
@@ -88,5 +94,5 @@ def begin(
     """
     followed = () if not pretext.follows else params if target is None else target
     own = jax.tree.map(jnp.copy, (params, followed, pretext.memory))
-    opt = descent(pretext, regime, course).init(params)
+    opt = descent(pretext, regime).init(params)
     return State(jnp.zeros((), jnp.int32), own[0], own[1], own[2], opt)

@@ -43,8 +43,10 @@ class Now(NamedTuple):
     """Where the training stands."""
 
     time: Int[Array, ""]  # steps on films, passes over labelled ones not counted
+    times: Int[Array, ""]  # of them in all
     epoch: Int[Array, ""]
-    epochs: int
+    epochs: Int[Array, ""]
+    per_epoch: Int[Array, ""]  # steps on films
     correcting: Bool[Array, ""]  # whether this step is of such a pass
 
 

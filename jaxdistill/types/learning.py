@@ -63,7 +63,7 @@ class Learner(NamedTuple):
     `state.step` counts updates. `update` is one device's part of one step: `resident`
     stays on the device, `fed` is this step's slice of what the host supplies, `axis`
     names the mesh axis for collectives, or is None on one device. `sharded` is a prefix
-    of the state: True where the leading axis is split over devices.
+    of the state, of tuples: True where the leading axis is split over devices.
     """
 
     init: Callable[[PRNGKey], Any]

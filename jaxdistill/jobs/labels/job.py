@@ -155,7 +155,7 @@ def _opened(
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
-        yield home, Room(workdir, pool, mesh, say, further)
+        yield home, Room(workdir, pool, mesh, say, {}, further)
 
 
 def _summary(

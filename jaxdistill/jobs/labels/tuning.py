@@ -17,7 +17,7 @@ from jaxdistill.engine.mesh import make_mesh, map_update
 from jaxdistill.engine.sampling import random_subset
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.labels.plan import Cell, digest_of_pretraining
-from jaxdistill.jobs.lessons.films import films_of
+from jaxdistill.jobs.lessons.films import films_of, relabel
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
     Lesson,
@@ -29,7 +29,8 @@ from jaxdistill.jobs.lessons.training import (
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.build_backbones import build_backbones
 from jaxdistill.selfsupervised.course import Course
-from jaxdistill.selfsupervised.learning import Films, State, begin, learn
+from jaxdistill.selfsupervised.descent import Regime
+from jaxdistill.selfsupervised.learning import Films, Resident, State, begin, learn
 from jaxdistill.selfsupervised.pretext import UNKNOWN
 from jaxdistill.types import Params, Pool, PRNGKey
 
@@ -44,13 +45,14 @@ def pretrained(room: Room, config: Config, name: str) -> Taught:
     regime = build.build_regime(config, name)
     course = Course(count, regime.batch, regime.epochs, seed)
     key = jax.random.key(seed)
-    hidden = films._replace(labels=np.full(count, UNKNOWN, np.int32))  # type: ignore
+    hidden = relabel(films, np.full(count, UNKNOWN, np.int32))
     told = f"{name}_seed{seed}_{digest_of_pretraining(config, name)}"
 
     def start() -> State:
-        return begin(pretext, regime, course, pretext.init(key))
+        return begin(pretext, regime, pretext.init(key))
 
-    lesson = Lesson(told, pretext, regime, course, hidden, key, start)
+    rows = np.arange(count)
+    lesson = Lesson(told, told, pretext, regime, course, hidden, rows, key, start)
     return taught(room, config, lesson, facts_of(config, room.pool))
 
 
@@ -82,16 +84,14 @@ def draw_of(pool: Pool, config: Config, cell: Cell) -> Draw:
 
 
 class Tuner:
-    """Tunes networks by one configuration; a program is compiled for each number of
-    films.
-    """
+    """Tunes networks by one configuration; what is compiled serves all draws."""
 
     def __init__(self, room: Room, config: Config) -> None:
         self.room, self.config = room, config
         self.pretext = build.build_tuning(config, room.pool)
         self.backbone = build_backbones(config, room.pool).backbone
         self.films = Films(room.pool.train.images, room.pool.train.labels)
-        self._programs: dict[int, Callable] = {}
+        self._programs: dict[Regime, Callable] = {}
 
     def tune(self, cell: Cell, start: Path | None) -> Params:
         """The network of a cell after its steps, from a file's backbone or none.
@@ -103,21 +103,21 @@ class Tuner:
         if start is not None:
             params = begin_with(start, params, self.backbone, self.room.say)
         regime, course = build.build_course(self.config, len(rows), cell.draw)
-        state = begin(self.pretext, regime, course, params)
+        state = begin(self.pretext, regime, params)
         steps = range(self.config["tuning"]["steps"])
         fed = jax.tree.map(lambda *x: np.stack(x), *map(course.feed, steps))
         fed = fed._replace(films=rows[fed.films])
-        run = self._program(len(rows))
-        state, _ = run(state, self.films, fed, np.arange(len(steps)), k_run)
+        run, here = self._program(regime), Resident(self.films, course.pace)
+        state, _ = run(state, here, fed, np.arange(len(steps)), k_run)
         if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state.params)):
             raise Diverged(
                 f"the weights of {cell.name} are not finite: lower tuning.lr"
             )
         return state.params
 
-    def _program(self, films: int) -> Callable:
-        if films not in self._programs:
-            learner = learn(self.pretext, *build.build_course(self.config, films, 0))
+    def _program(self, regime: Regime) -> Callable:
+        if regime not in self._programs:
+            learner = learn(self.pretext, regime)
             # One device: a few films are too few to be divided.
-            self._programs[films] = map_update(learner, make_mesh(1))
-        return self._programs[films]
+            self._programs[regime] = map_update(learner, make_mesh(1))
+        return self._programs[regime]

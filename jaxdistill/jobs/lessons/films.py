@@ -9,8 +9,8 @@ from jaxtyping import Int
 
 from jaxdistill.data.streaming import streamed
 from jaxdistill.data.unlabelled import Read, Unlabelled
-from jaxdistill.selfsupervised.course import Course
-from jaxdistill.selfsupervised.learning import Films
+from jaxdistill.selfsupervised.course import Course, Fed
+from jaxdistill.selfsupervised.learning import Films, Resident
 from jaxdistill.selfsupervised.pretext import UNKNOWN, Batch
 from jaxdistill.types import Pool
 
@@ -21,9 +21,8 @@ class Shelf(NamedTuple):
     read: Read
     labels: Int[np.ndarray, " n"]
 
-    def batch(self, course: Course, step: int) -> Batch:
+    def batch(self, fed: Fed) -> Batch:
         """The films of a step, on the host."""
-        fed = course.feed(step)
         images, labels = self.read(fed.films), self.labels[fed.films]
         return Batch(images, labels, fed.numbers)  # type: ignore[arg-type]
 
@@ -51,17 +50,27 @@ def films_of(pool: Pool, further: Unlabelled | None) -> Films | Shelf:
     return Shelf(read, labels)
 
 
-def chosen(films: Films | Shelf, rows: np.ndarray, labels: Any) -> Films | Shelf:
-    """The films of these rows, with labels of their own."""
+def relabel(films: Films | Shelf, labels: Int[np.ndarray, " n"]) -> Films | Shelf:
+    """The same films, with other labels."""
     if isinstance(films, Films):
-        return Films(films.images[rows], jnp.asarray(labels))
-    return Shelf(lambda at: films.read(rows[at]), np.asarray(labels))
+        return Films(films.images, jnp.asarray(labels))
+    return Shelf(films.read, labels)
 
 
 def supply(
-    films: Films | Shelf, course: Course
-) -> tuple[Films | tuple[()], Callable[[int], Any]]:
-    """What is resident while a course runs, and what feeds each of its steps."""
+    films: Films | Shelf, rows: Int[np.ndarray, " n"], course: Course
+) -> tuple[Resident, Callable[[int], Any]]:
+    """What is resident while a course over these rows runs, and what feeds its steps.
+
+    All films are resident whatever the rows, so that courses over some of them share a
+    program.
+    """
+
+    def feed(step: int) -> Fed:
+        fed = course.feed(step)
+        return fed._replace(films=rows[fed.films].astype(np.int32))
+
     if isinstance(films, Films):
-        return films, course.feed
-    return (), streamed(course.steps, lambda step: films.batch(course, step))
+        return Resident(films, course.pace), feed
+    read = streamed(course.steps, lambda step: films.batch(feed(step)))
+    return Resident((), course.pace), read

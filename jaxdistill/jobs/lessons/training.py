@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Int
 
 from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.engine.mesh import require_multiple
@@ -28,7 +30,7 @@ from jaxdistill.selfsupervised.course import Course
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.learning import Films, State, learn
 from jaxdistill.selfsupervised.pretext import Pretext
-from jaxdistill.types import Params, Pool
+from jaxdistill.types import Learner, Params, Pool
 
 Config = Mapping[str, Any]
 FILE = "network.safetensors"
@@ -41,17 +43,24 @@ class Room(NamedTuple):
     pool: Pool
     mesh: Mesh
     say: Callable
+    learners: dict[str, Learner]  # by program, as far as lessons were held
     further: Unlabelled | None = None  # films beside those of the pool
 
 
 class Lesson(NamedTuple):
-    """What a training consists of; `begin` gives its state before the first step."""
+    """What a training consists of; `begin` gives its state before the first step.
+
+    Lessons of one `program` have equal pretexts and regimes, and are compiled once:
+    they differ in what they begin with, in their course and in the rows that it shows.
+    """
 
     name: str
+    program: str
     pretext: Pretext
     regime: Regime
     course: Course
     films: Films | Shelf
+    rows: Int[np.ndarray, " n"]
     key: jax.Array
     begin: Callable[[], State]
 
@@ -78,13 +87,14 @@ def taught(room: Room, config: Config, lesson: Lesson, facts: Config) -> Taught:
                 f"{lesson.regime.warmup:g} epochs is no shorter than all "
                 f"{lesson.regime.epochs}: lower warmup beside these epochs"
             )
-        learner = learn(lesson.pretext, lesson.regime, lesson.course)
+        fresh = learn(lesson.pretext, lesson.regime)
+        learner = room.learners.setdefault(lesson.program, fresh)
         learner = learner._replace(init=lambda key: lesson.begin())
         events = (collapse(config["log_every"], room.say, lesson.name),)
         key, steps = jax.random.fold_in(lesson.key, 1), lesson.course.steps
         loop = build_loop(config, folder, steps, key, room.mesh, keep=1)
         folder.mkdir(parents=True, exist_ok=True)
-        resident, feed = supply(lesson.films, lesson.course)
+        resident, feed = supply(lesson.films, lesson.rows, lesson.course)
         with remembered(folder, loop.limit):
             state, _ = train(loop, learner, resident, feed, events)
             _require_finite(lesson.name, state.params)

@@ -84,7 +84,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         for note in home.notes:
             say(f"note: {note}")
         mesh = make_mesh(config["devices"]["count"])
-        room = Room(workdir, pool, mesh, say, further)
+        room = Room(workdir, pool, mesh, say, {}, further)
         school = school_of(room, folds, config)
         bench: Bench = {}
         models: Models = {}

@@ -1,16 +1,16 @@
 """The lessons of self-training: labels alone, then stage after stage."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Int
 
 from jaxdistill.data.folds import Folds
 from jaxdistill.evaluation.robustness import corrupt_labels
 from jaxdistill.foreign.files import expanded
-from jaxdistill.jobs.lessons.films import Shelf, chosen, films_of
+from jaxdistill.jobs.lessons.films import Shelf, films_of, relabel
 from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import (
     Config,
@@ -56,8 +56,7 @@ def relabelled(school: School, config: Config) -> School:
     key, right = jax.random.key(told["seed"]), pool.train.labels[rows]
     labels = np.array(school.films.labels)
     labels[rows] = corrupt_labels(right, key, told["wrong"], pool.classes)
-    films = school.films._replace(labels=labels)  # type: ignore[arg-type]
-    return school._replace(films=films)
+    return school._replace(films=relabel(school.films, labels))
 
 
 def check(folds: Folds, wanted: Plan) -> None:
@@ -70,16 +69,14 @@ def check(folds: Folds, wanted: Plan) -> None:
 
 def supervised(school: School, config: Config, seed: int) -> Taught:
     """Stage 0: the labelled films alone."""
-    rows, labels = school.folds.labelled, jnp.asarray(school.films.labels)
-    return _labelled(school, config, seed, SUPERVISED, rows, labels)
+    return _labelled(school, config, seed, SUPERVISED, _kept(school))
 
 
 def ceiling(school: School, config: Config, seed: int) -> Taught:
     """All training films with their labels, right ones whatever `films.wrong` is."""
     pool = school.room.pool
-    epochs = config["protocol"]["ceiling"]
-    rows, right = np.arange(pool.train.size), pool.train.labels
-    return _labelled(school, at_length(config, epochs), seed, CEILING, rows, right)
+    longer = at_length(config, config["protocol"]["ceiling"])
+    return _labelled(school, longer, seed, CEILING, np.asarray(pool.train.labels))
 
 
 def stage(school: School, way: Way, seed: int, number: int, before: Taught) -> Taught:
@@ -101,11 +98,8 @@ def stage_lesson(
     passes = build.build_passes(way.config)
     if passes.fixed:
         regime = regime._replace(momentum=1.0)
-    free = np.concatenate(folds.unlabelled[:number])
-    rows = np.concatenate([free, folds.labelled])
-    labels = np.asarray(school.films.labels)[rows]
-    labels[: len(free)] = UNKNOWN  # nothing can learn from what is not there
-    films = chosen(school.films, rows, labels)
+    rows = np.concatenate([*folds.unlabelled[:number], folds.labelled])
+    films = relabel(school.films, _kept(school))
     course = course_of(folds, way.config, seed, number)
     key = jax.random.fold_in(jax.random.key(seed), number)
 
@@ -119,10 +113,18 @@ def stage_lesson(
         if passes.restart:
             again = jax.random.fold_in(key, 1)
             student = _fresh(school, way.config, pretext, again)
-        return begin(pretext, regime, course, student, jax.tree.map(jnp.array, teacher))
+        return begin(pretext, regime, student, jax.tree.map(jnp.array, teacher))
 
     name = f"seed{seed}_{way.name}{number}_{way.digest}"
-    return Lesson(name, pretext, regime, course, films, key, start)
+    told = (name, way.program, pretext, regime, course, films, rows, key, start)
+    return Lesson(*told)
+
+
+def _kept(school: School) -> Int[np.ndarray, " n"]:
+    """The labels that are kept: nothing can learn from what is not there."""
+    labels = np.asarray(school.films.labels)
+    known = np.isin(np.arange(len(labels)), school.folds.labelled)
+    return np.where(known, labels, UNKNOWN)
 
 
 def _fresh(school: School, config: Config, pretext: Pretext, key: PRNGKey) -> Params:
@@ -143,18 +145,22 @@ def course_of(folds: Folds, config: Config, seed: int, number: int) -> Course:
 
 
 def _labelled(
-    school: School, config: Config, seed: int, name: str, rows: Any, labels: Array
+    school: School, config: Config, seed: int, name: str, labels: np.ndarray
 ) -> Taught:
+    """A training on the labels that are known; those of further films never are."""
     pool = school.room.pool
+    labels = labels[: pool.train.size]
+    rows = np.flatnonzero(labels != UNKNOWN)
     pretext = build.build_first(config, pool)
     regime = build.build_regime(config, "first")
     course = Course(len(rows), regime.batch, regime.epochs, seed)
-    films = Films(pool.train.images[rows], labels[rows])
+    films = Films(pool.train.images, jnp.asarray(labels))
     key = jax.random.key(seed)
 
     def start() -> State:
-        return begin(pretext, regime, course, _fresh(school, config, pretext, key))
+        return begin(pretext, regime, _fresh(school, config, pretext, key))
 
     told = f"seed{seed}_{name}_{digest_of_first(config)}"
-    lesson = Lesson(told, pretext, regime, course, films, key, start)
+    program = f"{SUPERVISED}_{digest_of_first(at_length(config, 1))}"
+    lesson = Lesson(told, program, pretext, regime, course, films, rows, key, start)
     return taught(school.room, config, lesson, facts_of(config, pool))

@@ -41,6 +41,11 @@ class Way(NamedTuple):
         """Of all that decides its stages, but the seed."""
         return digest(_decisive(self.config, STAGE_OF))
 
+    @property
+    def program(self) -> str:
+        """Names what is compiled for its stages: of no seed, stage or length."""
+        return f"{self.name}_{self.at_length(1).digest}"
+
     def at_length(self, epochs: int) -> "Way":
         """The same way from a start of so many passes over the labels."""
         return self._replace(config=at_length(self.config, epochs))
