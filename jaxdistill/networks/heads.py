@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdistill.errors import InputError
-from jaxdistill.networks.layers import EPS, Dense, fan_in_uniform
+from jaxdistill.networks.layers import EPS, Dense, fan_in_uniform, gelu
 from jaxdistill.ranges import Count, CountOrZero, Range, Width
 from jaxdistill.settings import Small, choose, declared
 from jaxdistill.types import Head
@@ -77,7 +77,7 @@ class DinoMLP(nn.Module):
         """Logits, cosines but for a gain, in float32 or longer."""
         del axis
         for width in (self.hidden, self.hidden):
-            x = jax.nn.gelu(Dense(width, STD)(x), approximate=False)
+            x = gelu(Dense(width, STD)(x))
         x = unit(Dense(self.bottleneck, STD)(x))
         start = fan_in_uniform(self.bottleneck)
         last = self.param("last", start, (self.bottleneck, self.outputs))

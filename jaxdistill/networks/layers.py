@@ -68,6 +68,15 @@ def max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
     return jnp.maximum(both[:, :, :, 0], both[:, :, :, 1])
 
 
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x Phi(x)`, Phi the normal distribution (Hendrycks and Gimpel 2016).
+
+    Not `jax.nn.gelu`, which computes `erfc`, exact in its tail of numbers near 0 too,
+    by two branches and an exponential: on CPUs in more than twice the time.
+    """
+    return x * (0.5 + 0.5 * lax.erf(x * math.sqrt(0.5)))
+
+
 def flatten(x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
     """All but the first axis in one, channels fastest."""
     return x.reshape(x.shape[0], -1)
@@ -184,7 +193,10 @@ class Dense(nn.Module):
             init, bias_init = truncated_normal(self.std), _zeros
         kernel = self.param("kernel", init, (fan_in, self.width))
         dtype = self.dtype or jnp.result_type(x, kernel)
-        y = x.astype(dtype) @ kernel.astype(dtype)
+        # On one axis of rows: of two, XLA's CPU compiler would turn a copy of the
+        # gradient for the derivative by the kernel.
+        rows = x.astype(dtype).reshape(-1, fan_in) @ kernel.astype(dtype)
+        y = rows.reshape(*x.shape[:-1], self.width)
         if not self.use_bias:
             return y
         bias = self.param("bias", bias_init, (self.width,))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxdistill.networks.layers import Dense, LayerNorm
+from jaxdistill.networks.layers import Dense, LayerNorm, gelu
 
 STD = 0.02
 EXPANSION = 4
@@ -105,8 +105,7 @@ class Encoder(nn.Module):
         mixed, weights = attention(LayerNorm()(x))
         x = x + a * mixed
         wide = Dense(EXPANSION * x.shape[-1], STD, dtype=self.dtype)(LayerNorm()(x))
-        wide = jax.nn.gelu(wide, approximate=False)
-        return x + b * Dense(x.shape[-1], STD, dtype=self.dtype)(wide), weights
+        return x + b * Dense(x.shape[-1], STD, dtype=self.dtype)(gelu(wide)), weights
 
 
 def encode_blocks(
