@@ -94,9 +94,11 @@ def trained(net, held, augment, size: Size, seed: int):
 
     @jax.jit
     def update(params, opt, images, masks):
-        loss = objective(Student(net), practice, None)
+        losses = objective({"one": Student(net)}, practice, None)
         lesson = Lesson(images, masks, None, jnp.zeros(()))
-        grads = jax.grad(lambda p: loss((p, {}), lesson)[0])(params)
+        grads = jax.grad(lambda p: losses({"one": (p, {})}, lesson)["one"]["loss"])(
+            params
+        )
         step, opt = optimiser.update(grads, opt, params)
         return jax.tree.map(jnp.add, params, step), opt
 

@@ -11,42 +11,10 @@ jaxdistill segment --config=configs/segment_vessels.py:losses \
 
 import ml_collections
 
-from jaxdistill.jobs.settings.changes import changes, smoke, variants
+from jaxdistill.jobs.settings.ablations import LOSSES, MAIN, distilled
+from jaxdistill.jobs.settings.changes import changes, smoke
 
 MODES = ("full", "losses", "smoke")
-# Beside what validation prefers, labels as soft as the teacher says them with affinity:
-# these labels alone, and the usual weights.
-STUDENTS = {
-    "logits": {"losses.logits.weight": 1.0, "losses.logits.temperature": 1.0},
-    "usual": {
-        "losses.logits.weight": 0.1,
-        "losses.logits.temperature": 4.0,
-        "losses.gram.weight": 0.9,
-        "losses.affinity.weight": 0.9,
-    },
-}
-LOSSES = {
-    "logits": {"losses.logits.weight": 1.0},
-    "gram": {"losses.gram.weight": 0.9},
-    "affinity": {"losses.affinity.weight": 0.9},
-    "logits_gram": {"losses.logits.weight": 1.0, "losses.gram.weight": 0.9},
-    "logits_affinity": {"losses.logits.weight": 1.0, "losses.affinity.weight": 0.9},
-    "gram_affinity": {"losses.gram.weight": 0.9, "losses.affinity.weight": 0.9},
-    "all_strong": {
-        "losses.logits.weight": 1.0,
-        "losses.gram.weight": 0.9,
-        "losses.affinity.weight": 5.0,
-    },
-    "attention": {"losses.attention.weight": 1000.0},
-    "channel_wise": {"losses.channel_wise.weight": 1.0},
-    "emkd": {
-        "losses.logits.weight": 0.1,
-        "losses.importance.weight": 0.9,
-        "losses.region.weight": 0.9,
-    },
-    "fitnet": {"losses.fitnet.weight": 1.0},
-    "relational": {"losses.relational.weight": 1.0},
-}
 
 
 def get_config(mode: str = "full") -> ml_collections.ConfigDict:
@@ -60,15 +28,11 @@ def get_config(mode: str = "full") -> ml_collections.ConfigDict:
     c.learning.steps = 800
     c.patches.patch = 128
     c.patches.batch = 8
-    c.losses.logits = {"weight": 1.0, "temperature": 1.0}
-    c.losses.gram.weight = 0.0
-    c.losses.affinity.weight = 0.9
     c.protocol.seeds = (0, 1, 2, 3, 4)
-    c.protocol.students = variants(STUDENTS)
     c.checkpoint_every = 100
     if mode == "losses":
-        c.student = {"name": "unet", "width": 4, "depth": 4}
-        c.losses.logits = {"weight": 0.1, "temperature": 4.0}
-        c.losses.gram.weight = 0.9
-        c.protocol.students = variants(LOSSES)
+        c.student.width = 8
+        c.protocol.seeds = (0, 1, 2)
+        return distilled(c, LOSSES)
+    distilled(c, MAIN)
     return smoke(c) if mode == "smoke" else c

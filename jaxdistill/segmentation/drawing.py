@@ -37,15 +37,30 @@ class Patches(NamedTuple):
     ] = 0.33
 
 
+class Rows(NamedTuple):
+    """Some of the slices by number; after the first `count` come zeros.
+
+    Lists of different lengths so have one shape, and share a compiled program.
+    """
+
+    numbers: Int[Array, " n"]
+    count: Int[Array, ""]
+
+
 class Stock(NamedTuple):
-    """Slices on the device, and which of them show something."""
+    """Slices on the device, those to learn from, and which of these show something."""
 
     slices: Slices
-    filled: Int[Array, " f"]
+    taken: Rows
+    filled: Rows
 
 
-def stock(slices: Slices, classes: int | None = None) -> Stock:
-    """The slices with a list of those that have a pixel of some class.
+def stock(
+    slices: Slices,
+    taken: Int[np.ndarray, " t"] | None = None,
+    classes: int | None = None,
+) -> Stock:
+    """The slices to learn from, all by default, and those that show some class.
 
     Raises `InputError` where all masks are empty, where they do not fit the images, and
     for a class beyond `classes`, which losses would take for no class at all.
@@ -56,6 +71,9 @@ def stock(slices: Slices, classes: int | None = None) -> Stock:
             f"masks of shape {masks.shape} do not fit images of {slices.images.shape}: "
             "give a class for every pixel, (count, height, width)"
         )
+    if taken is None:
+        taken = np.arange(slices.size)
+    masks = masks[taken]
     most = int(masks[masks != IGNORED].max(initial=0))
     if classes is not None and most >= classes:
         raise InputError(
@@ -68,7 +86,13 @@ def stock(slices: Slices, classes: int | None = None) -> Stock:
             f"all {len(masks)} training masks are empty; a segmenter needs some that "
             "are not: check what the masks hold"
         )
-    return Stock(slices, jnp.asarray(np.flatnonzero(shown), jnp.int32))
+    return Stock(slices, _rows(taken, slices), _rows(taken[shown], slices))
+
+
+def _rows(numbers: np.ndarray, slices: Slices) -> Rows:
+    padded = np.zeros(slices.size, np.int32)
+    padded[: len(numbers)] = numbers
+    return Rows(jnp.asarray(padded), jnp.asarray(len(numbers), jnp.int32))
 
 
 def draw(
@@ -114,8 +138,7 @@ def _cut(
     slices = stock.slices
     k_kind, k_any, k_filled, k_place, k_pixel = jax.random.split(key, 5)
     about = jax.random.bernoulli(k_kind, patches.foreground)
-    anywhere = jax.random.randint(k_any, (), 0, slices.size)
-    filled = stock.filled[jax.random.randint(k_filled, (), 0, len(stock.filled))]
+    anywhere, filled = _one(stock.taken, k_any), _one(stock.filled, k_filled)
     chosen = jnp.where(about, filled, anywhere)
     image, mask = slices.images[chosen], slices.masks[chosen]
     room = jnp.array(mask.shape) - jnp.array(size)
@@ -130,6 +153,10 @@ def _cut(
         jax.lax.dynamic_slice(image, (*corner, 0), (*window, image.shape[-1])),
         jax.lax.dynamic_slice(mask, tuple(corner), window),
     )
+
+
+def _one(rows: Rows, key: PRNGKey) -> Int[Array, ""]:
+    return rows.numbers[jax.random.randint(key, (), 0, rows.count)]
 
 
 def _pixel(mask: Array, key: PRNGKey) -> Int[Array, " 2"]:

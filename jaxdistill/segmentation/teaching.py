@@ -10,6 +10,8 @@ A teacher is a student of a class without teachers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -120,24 +122,24 @@ def teach(
         drawn = draw(resident.stock, k_draw, fed, patches, policy)
         told = _told(teachers, resident.teachers, drawn[0]) if teachers else None
         lesson = Lesson(*drawn, told, state.step / practice.steps, axis)
+        learned = {name: (x.params, x.terms) for name, x in state.students.items()}
+        losses = objective(students, practice, k_drop)
+        # No student's loss depends on another's weights: the sum's gradient is each's.
+        found = jax.grad(lambda x: _summed(losses(x, lesson)), has_aux=True)(learned)
+        grads, told = found if axis is None else jax.lax.pmean(found, axis)
         moved: dict[str, Progress] = {}
-        metrics: dict[str, Scalar] = {}
-        for name, student in students.items():
-            loss = objective(student, practice, k_drop)
-            now = state.students[name]
-            (value, parts), grads = jax.value_and_grad(loss, has_aux=True)(
-                (now.params, now.terms), lesson
-            )
-            if axis is not None:
-                value, parts, grads = jax.lax.pmean((value, parts, grads), axis)
-            step, opt = optimiser.update(grads, now.opt, (now.params, now.terms))
-            params, terms = optax.apply_updates((now.params, now.terms), step)
+        for name, now in state.students.items():
+            step, opt = optimiser.update(grads[name], now.opt, learned[name])
+            params, terms = optax.apply_updates(learned[name], step)
             moved[name] = Progress(params, terms, opt)
-            metrics |= {f"{name}_{part}": x for part, x in parts.items()}
-            metrics[f"{name}_loss"] = value
+        metrics = {
+            f"{name}_{part}": x
+            for name, parts in told.items()
+            for part, x in parts.items()
+        }
         # One student that diverges does not end the lesson of the others.
-        losses = jnp.stack([metrics[f"{name}_loss"] for name in students])
-        metrics["loss"] = jnp.nanmean(jnp.where(jnp.isfinite(losses), losses, jnp.nan))
+        whole = jnp.stack([parts["loss"] for parts in told.values()])
+        metrics["loss"] = jnp.nanmean(jnp.where(jnp.isfinite(whole), whole, jnp.nan))
         return ClassState(state.step + 1, moved), metrics
 
     return Learner(init, update, ClassState(False, False))  # type: ignore[arg-type]
@@ -149,28 +151,64 @@ def numbers(patches: Patches) -> Callable[[int], Int[np.ndarray, " b"]]:
 
 
 def objective(
-    student: Student, practice: Practice, key: PRNGKey | None
-) -> Callable[[tuple[Params, dict], Lesson], tuple[Scalar, dict[str, Scalar]]]:
-    """`(params, terms), lesson -> (loss, its parts)`; a key turns dropout on."""
+    students: Mapping[str, Student], practice: Practice, key: PRNGKey | None
+) -> Callable[[Mapping[str, tuple[Params, dict]], Lesson], dict[str, dict]]:
+    """`{name: (params, terms)}, lesson -> {name: {"loss": .., its parts}}`.
 
-    def loss(learned: tuple[Params, dict], lesson: Lesson):
-        params, own = learned
-        outputs = look(student.network, params, lesson.images, key)
-        masked = SUPERVISED[practice.supervised]
-        parts = {"supervised": masked(outputs.logits, lesson.masks, lesson.axis)}
-        total = parts["supervised"]
-        for name, (weight, term) in student.terms.items():
-            parts[name] = term.value(own[name], outputs, lesson)
-            total = total + weight * parts[name]
-        return total, parts
+    A key turns dropout on.
+    """
+    masked = SUPERVISED[practice.supervised]
 
-    return loss
+    def losses(learned: Mapping[str, tuple[Params, dict]], lesson: Lesson):
+        params = {name: mine for name, (mine, _) in learned.items()}
+        found = {}
+        for name, outputs in _looks(students, params, lesson.images, key).items():
+            total = masked(outputs.logits, lesson.masks, lesson.axis)
+            parts = {"supervised": total}
+            for term, (weight, one) in students[name].terms.items():
+                parts[term] = one.value(learned[name][1][term], outputs, lesson)
+                total = total + weight * parts[term]
+            found[name] = parts | {"loss": total}
+        return found
+
+    return losses
 
 
 def look(network: Segmenter, params: Params, images: Array, key=None) -> Outputs:
     """What a network says of images, with the levels that distillation reads."""
     logits, features = network.tap(params, images, network.levels, key)
     return Outputs(logits, tuple(features[name] for name in network.levels))
+
+
+def _looks(
+    students: Mapping[str, Student],
+    params: Mapping[str, Params],
+    images: Array,
+    key: PRNGKey | None,
+) -> dict[str, Outputs]:
+    """What every student says; those of one network take turns in a loop.
+
+    So a network is compiled once, however many students there are of it.
+    """
+    alike: dict[Segmenter, list[str]] = {}
+    for name, student in students.items():
+        alike.setdefault(student.network, []).append(name)
+    said: dict[str, Outputs] = {}
+    for network, names in alike.items():
+        turn = partial(look, network, images=images, key=key)
+        said |= zip(names, _in_turns(turn, [params[n] for n in names]), strict=True)
+    return {name: said[name] for name in students}
+
+
+def _in_turns(turn: Callable[[Params], Outputs], each: list[Params]) -> list[Outputs]:
+    if len(each) == 1:
+        return [turn(each[0])]
+    outputs = jax.lax.map(turn, jax.tree.map(lambda *x: jnp.stack(x), *each))
+    return [jax.tree.map(itemgetter(i), outputs) for i in range(len(each))]
+
+
+def _summed(told: dict[str, dict[str, Scalar]]) -> tuple[Scalar, dict]:
+    return sum(parts["loss"] for parts in told.values()), told
 
 
 def optimise(practice: Practice) -> optax.GradientTransformation:
@@ -183,9 +221,10 @@ def optimise(practice: Practice) -> optax.GradientTransformation:
         decay_steps=practice.steps,
     )
     made = OPTIMISERS[practice.optimiser](rate, practice.weight_decay)
-    if not practice.clip:
-        return made
-    return optax.chain(optax.clip_by_global_norm(practice.clip), made)
+    if practice.clip:
+        made = optax.chain(optax.clip_by_global_norm(practice.clip), made)
+    # One vector of all weights: else every leaf compiles the schedule into its kernels.
+    return optax.flatten(made)
 
 
 def _told(

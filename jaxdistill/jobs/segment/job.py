@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdistill.data.prints import site_prints
-from jaxdistill.data.slices import frame
+from jaxdistill.data.slices import frame, slices_of
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.jobs.segment import pictures
@@ -58,7 +58,10 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         for note in (*home.notes, *pool.skipped):
             say(f"note: {note}")
         shape = _framed(home, pool, stride)
-        room = Room(workdir, pool, shape, make_mesh(config["devices"]["count"]), say)
+        mesh = make_mesh(config["devices"]["count"])
+        near = config["protocol"]["neighbours"]
+        slices = slices_of(pool.cases, pool.sites, shape=shape, neighbours=near)
+        room = Room(workdir, pool, shape, mesh, say, slices, {})
         reasons: dict[str, str] = {}
         bench: Bench = {}
         for seed in wanted.seeds:

@@ -17,7 +17,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdistill.data.protocol import Fold
-from jaxdistill.data.slices import slices_of
 from jaxdistill.engine.mesh import require_multiple
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.segment.models import load_model
@@ -29,7 +28,7 @@ from jaxdistill.run.kept import usable
 from jaxdistill.run.limits import remembered
 from jaxdistill.run.loop import train
 from jaxdistill.run.weights_file import write_weights
-from jaxdistill.segmentation.drawing import stock
+from jaxdistill.segmentation.drawing import Stock, stock
 from jaxdistill.segmentation.teaching import (
     Practice,
     Progress,
@@ -44,13 +43,20 @@ Config = Mapping[str, Any]
 
 
 class Room(NamedTuple):
-    """What all lessons of a run share: its folder, its cases, how they are sliced."""
+    """What all lessons of a run share: its folder, its cases, how they are sliced.
+
+    `slices` of the whole pool stay on the device, also those that a fold leaves out:
+    folds differ in the rows that they draw from, and seeds in the state that they begin
+    with, so that `learners` of equal lessons are compiled once for all of them.
+    """
 
     folder: Path
     pool: SitePool
     shape: tuple[int, int]
     mesh: Mesh
     say: Callable
+    slices: Slices
+    learners: dict[str, Learner]  # by program, as far as lessons were held
 
 
 class Seat(NamedTuple):
@@ -128,14 +134,12 @@ def class_of(
     if not listening:
         taught_by = Tutors()
     practice = build.build_practice(config, "learning")
-    learner = _learner(config, students, taught_by.networks, practice, room)
+    program = digest([wanted, len(taught_by.networks)])
+    learner = _learner(room, program, config, students, taught_by.networks, practice)
     key = jax.random.fold_in(jax.random.key(seat.seed), 1)
     room.say(f"class {seat.name}: {', '.join(students)}")
     write_json(folder / "class.json", wanted)
-    data = Resident(
-        stock(_slices(room, seat.fold.train, config), room.pool.classes),
-        taught_by.params,
-    )
+    data = Resident(_stock(room, seat.fold.train), taught_by.params)
     state = _trained(room, folder, config, practice, learner, data, key)
     return {n: one.params for n, one in state.students.items() if _finite(one)}
 
@@ -190,10 +194,11 @@ def _teacher(
         return file
     network = build.build_network(config, room.pool, "teacher")
     practice = build.build_practice(config, "teaching")
-    learner = _learner(config, {"teacher": Student(network)}, (), practice, room)
+    student = {"teacher": Student(network)}
+    learner = _learner(room, digest(told["config"]), config, student, (), practice)
     key = jax.random.fold_in(jax.random.key(seat.seed), 100 + member)
     room.say(f"teacher {label}")
-    data = Resident(stock(_slices(room, cases, config), room.pool.classes), ())
+    data = Resident(_stock(room, cases), ())
     state = _trained(room, folder, config, practice, learner, data, key)
     trained = state.students["teacher"]
     if not _finite(trained):
@@ -205,23 +210,24 @@ def _teacher(
 
 
 def _learner(
+    room: Room,
+    program: str,
     config: Config,
     students: Mapping[str, Student],
     teachers: tuple[Segmenter, ...],
     practice: Practice,
-    room: Room,
 ) -> Learner:
+    """That of a class, or the one of an equal class before it."""
+    if program in room.learners:
+        return room.learners[program]
     patches = build.build_patches(config)
     require_multiple("patches.batch", patches.batch, room.mesh)
     channels = build.channels_of(config, room.pool)
-    return teach(
-        students,
-        teachers,
-        practice,
-        patches,
-        build.build_policy(config, room.pool),
-        channels=channels,
+    policy = build.build_policy(config, room.pool)
+    room.learners[program] = teach(
+        students, teachers, practice, patches, policy, channels=channels
     )
+    return room.learners[program]
 
 
 def _trained(
@@ -241,13 +247,15 @@ def _trained(
     return jax.tree.map(np.asarray, state)
 
 
-def _slices(room: Room, cases: Sequence[Case], config: Config) -> Slices:
-    return slices_of(
-        cases,
-        room.pool.sites,
-        shape=room.shape,
-        neighbours=config["protocol"]["neighbours"],
-    )
+def _stock(room: Room, cases: Sequence[Case]) -> Stock:
+    """The pool's slices, to be drawn from these cases."""
+    ends = np.cumsum([len(case.mask) for case in room.pool.cases])
+    rows = {
+        case.name: np.arange(end - len(case.mask), end)
+        for case, end in zip(room.pool.cases, ends, strict=True)
+    }
+    taken = np.concatenate([rows[case.name] for case in cases])
+    return stock(room.slices, taken, room.pool.classes)
 
 
 def _finite(student: Progress) -> bool:
