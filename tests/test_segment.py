@@ -26,7 +26,7 @@ from jaxdistill.data.volumes import Origin
 from jaxdistill.data.written_masks import is_ours, write_mask
 from jaxdistill.errors import Diverged, InputError
 from jaxdistill.evaluation.segmentation import segmentation_scores
-from jaxdistill.jobs.segment import folds, job
+from jaxdistill.jobs.segment import folds, job, lessons
 from jaxdistill.jobs.segment import table as tables
 from jaxdistill.jobs.segment.judging import METRICS, VALIDATED, means, score
 from jaxdistill.jobs.segment.models import load_model
@@ -40,6 +40,7 @@ from jaxdistill.networks import build_segmenter
 from jaxdistill.run.files import read_json, read_record, write_json
 from jaxdistill.run.weights_file import write_weights
 from jaxdistill.segmentation.inference import masks_of, predict
+from jaxdistill.segmentation.teaching import teach
 
 SILENT = {"say": lambda text: None}
 KEEPS = ("models", "scores", "classes", "teachers")
@@ -50,6 +51,27 @@ def done(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("segment") / "run"
     rows = job.run(small(), workdir, **SILENT)
     return workdir, rows
+
+
+def test_seeds_share_the_programs_that_the_first_compiled(tmp_path, monkeypatch):
+    traces, begun = [], []
+
+    def counted(*args, **settings):
+        learner = teach(*args, **settings)
+
+        def update(*given):
+            traces.append(learner)
+            return learner.update(*given)
+
+        return learner._replace(update=update)
+
+    def say(text):
+        if "seed1" in text:
+            begun.append(len(traces))
+
+    monkeypatch.setattr(lessons, "teach", counted)
+    job.run(small(protocol={"seeds": (0, 1)}), tmp_path / "run", say=say)
+    assert begun[0] == len(traces) > 1
 
 
 def test_a_run_tells_of_teacher_alone_and_distilled_by_site(done):

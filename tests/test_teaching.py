@@ -25,13 +25,13 @@ from jaxdistill.types import IGNORED
 
 PRACTICE = Practice(steps=20, lr=0.02, warmup=0.0)
 PATCHES = Patches(batch=4, patch=12)
-TEACHER = small(8)
+TEACHER, PUPIL = small(8), small(3)
 SWITCHES = [f for f in Paired._fields if f.endswith("_p") and f != "noise_p"]
 STUDENTS = {
-    "alone": Student(small(3)),
-    "distilled": Student(small(3), {"logits": (1.0, TERMS["logits"]())}),
+    "alone": Student(PUPIL),
+    "distilled": Student(PUPIL, {"logits": (1.0, TERMS["logits"]())}),
     "rich": Student(
-        small(3),
+        PUPIL,
         {
             "gram": (0.5, TERMS["gram"]()),
             "affinity": (0.5, TERMS["affinity"](classes=2)),
@@ -154,20 +154,40 @@ def test_learning_from_masks_and_from_a_teacher_both_succeed(resident):
     assert int(state.step) == 20
 
 
-def test_a_student_that_is_lost_does_not_end_the_lesson():
-    broken = small(3)
-    mad = broken._replace(
-        init=lambda key: jax.tree.map(lambda x: x * jnp.nan, broken.init(key))
-    )
-    students = {"sound": Student(small(3)), "mad": Student(mad)}
-    learner = teach(students, (), PRACTICE, PATCHES, None, channels=1)
+def test_a_student_that_is_lost_does_not_end_the_lesson(resident):
+    """Nor does it touch another that takes turns with it, as of the same network."""
+    lost = Term(lambda *_: {}, lambda _, outputs, lesson: outputs.logits.sum() / 0.0)
+    students = {"sound": Student(PUPIL), "mad": Student(PUPIL, {"lost": (1.0, lost)})}
+    learner = teach(students, [TEACHER], PRACTICE, PATCHES, None, channels=1)
     state = learner.init(jax.random.key(0))
-    data = Resident(stock(discs()), ())
-    state, metrics = jax.jit(learner.update, static_argnums=4)(
-        state, data, jnp.arange(4), jax.random.key(1), None
+    after, metrics = jax.jit(learner.update, static_argnums=4)(
+        state, resident, jnp.arange(4), jax.random.key(1), None
     )
     assert bool(jnp.isfinite(metrics["loss"]))
     assert not bool(jnp.isfinite(metrics["mad_loss"]))
+    whole = {
+        name: all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(one.params))
+        for name, one in after.students.items()
+    }
+    assert whole == {"sound": True, "mad": False}
+    low = [one.students["sound"].params["low"] for one in (state, after)]
+    assert not np.allclose(*low)
+
+
+def test_a_fold_draws_from_its_rows_as_if_there_were_no_others():
+    slices, rows = discs(count=8), np.array([6, 1, 3])
+    own = jax.tree.map(lambda x: x[rows], slices)
+    key, many = jax.random.key(4), jnp.arange(16)
+    for share in (0.0, 1.0):
+        patches = Patches(foreground=share)
+        some = draw(stock(slices, rows), key, many, patches, None)
+        only = draw(stock(own), key, many, patches, None)
+        jax.tree.map(np.testing.assert_array_equal, some, only)
+    masks = slices.masks.at[0].set(1)
+    stock(slices._replace(masks=masks), np.array([0]))  # of these alone it is refused
+    empty = slices._replace(masks=masks.at[1:].set(0))
+    with pytest.raises(InputError, match="all 3 training masks are empty"):
+        stock(empty, rows)
 
 
 def test_patches_are_cut_about_the_foreground_and_by_number():

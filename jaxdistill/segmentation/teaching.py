@@ -2,7 +2,7 @@
 
 Students of one class see the same patches at the same step and are told the same by
 their teachers, which look at each batch once. So an ablation over losses compares
-students that differ in nothing else, and costs little more than its largest member.
+students that differ in nothing else. Those of one network take turns in a loop.
 
     theta <- theta - optimiser(d/dtheta [supervised + sum_i weight_i term_i])
 
