@@ -172,8 +172,8 @@ def raw(**changed) -> dict[str, data.Raw]:
     base = data.Raw(
         rng.integers(0, 255, (6, 8, 8, 1), np.uint8), np.arange(6) % 3, np.arange(6)
     )
-    part = base._replace(**changed)
-    return {"train": base, "val": base, "test": part}
+    val, test = (base._replace(groups=base.groups + first) for first in (6, 12))
+    return {"train": base, "val": val, "test": test._replace(**changed)}
 
 
 BAD_POOLS = {
@@ -201,6 +201,13 @@ def test_bad_pools(rule):
 def test_a_single_class_is_refused():
     with pytest.raises(InputError, match="two or more"):
         data.make_pool("mine", raw(), ("a",))
+
+
+def test_groups_in_two_splits_are_warned_of():
+    parts = raw(groups=np.array([6, 7, 1, 12, 13, 14]))
+    said = "3 of the groups of 'mine' .* such as group 1 in train and test"
+    with pytest.warns(UserWarning, match=said):
+        data.make_pool("mine", parts, ("a", "b", "c"))
 
 
 def test_splits_share_one_standardisation_fitted_on_train():

@@ -78,7 +78,9 @@ def raw(**changed):
 
 
 def pooled(names=("a", "b"), **changed):
-    made = {"train": raw(), "val": raw(), "test": raw(**changed)}
+    val = raw(groups=np.arange(6, 12))
+    made = {"train": raw(), "val": val, "test": raw(groups=np.arange(12, 18))}
+    made["test"] = made["test"]._replace(**changed)
     return data.make_pool("mine", made, names)
 
 

@@ -23,7 +23,7 @@ from jaxdistill.data.pool import (
     Root,
     Whiten,
     located,
-    make_pool,
+    pooled,
 )
 from jaxdistill.data.remarks import remarks, shared_files
 from jaxdistill.data.tree import Tree, narrowed, open_tree
@@ -84,7 +84,7 @@ def folder(
     raw = {
         s: Raw(images[split == s], labels[split == s], ids[split == s]) for s in SPLITS
     }
-    return make_pool(tree.title, raw, class_names, kind, zca=zca)
+    return pooled(tree.title, raw, class_names, kind, zca=zca)
 
 
 def patients(

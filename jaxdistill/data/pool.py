@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -53,9 +55,25 @@ def make_pool(
 ) -> Pool:
     """A checked `Pool` on the default device, standardised by its training split.
 
-    Raises `InputError` for pixels that are not bytes or are NaN, shapes that disagree,
-    labels out of range, fewer than two classes, or a class that a split lacks.
+    Warns of groups with images in two splits, which flatter scores. Raises `InputError`
+    for pixels that are not bytes or are NaN, shapes that disagree, labels out of range,
+    fewer than two classes, or a class that a split lacks.
     """
+    pool = pooled(name, splits, class_names, kind, zca=zca)
+    for remark in _shared_groups(name, splits):
+        warnings.warn(remark, stacklevel=2)
+    return pool
+
+
+def pooled(
+    name: str,
+    splits: dict[str, Raw],
+    class_names: tuple[str, ...],
+    kind: str = "medical",
+    *,
+    zca: bool = False,
+) -> Pool:
+    """`make_pool` for whoever has told of groups in two splits."""
     require_sound(name, splits, class_names)
     fit = standards.fit_zca if zca else standards.fit
     standard = fit(splits["train"].images)
@@ -149,6 +167,23 @@ def located(path: str | os.PathLike, root: str | os.PathLike) -> Path:
             "data.root"
         )
     return home / given
+
+
+def _shared_groups(name: str, splits: Mapping[str, Raw]) -> Iterator[str]:
+    """A sentence where groups have images in more than one split."""
+    pairs = {
+        pair: np.intersect1d(*(splits[split].groups for split in pair))
+        for pair in combinations(SPLITS, 2)
+    }
+    shared = np.unique(np.concatenate(list(pairs.values())))
+    if shared.size:
+        where = next(pair for pair, both in pairs.items() if both.size)
+        first = int(pairs[where][0])
+        yield (
+            f"{len(shared)} of the groups of {name!r} have images in more than one "
+            f"split, such as group {first} in {' and in '.join(where)}: test scores "
+            "will flatter; keep each in one, and number groups over the whole set"
+        )
 
 
 def _existing(path: Path, said: str) -> Path:
