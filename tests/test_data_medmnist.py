@@ -205,7 +205,7 @@ def test_a_single_class_is_refused():
 
 def test_groups_in_two_splits_are_warned_of():
     parts = raw(groups=np.array([6, 7, 1, 12, 13, 14]))
-    said = "3 of the groups of 'mine' .* such as group 1 in train and test"
+    said = "3 of the groups of 'mine' .* such as group 1 in train and in test"
     with pytest.warns(UserWarning, match=said):
         data.make_pool("mine", parts, ("a", "b", "c"))
 

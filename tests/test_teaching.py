@@ -180,14 +180,12 @@ def test_a_fold_draws_from_its_rows_as_if_there_were_no_others():
     key, many = jax.random.key(4), jnp.arange(16)
     for share in (0.0, 1.0):
         patches = Patches(foreground=share)
-        some = draw(stock(slices, rows), key, many, patches, None)
+        some = draw(stock(slices, taken=rows), key, many, patches, None)
         only = draw(stock(own), key, many, patches, None)
         jax.tree.map(np.testing.assert_array_equal, some, only)
-    masks = slices.masks.at[0].set(1)
-    stock(slices._replace(masks=masks), np.array([0]))  # of these alone it is refused
-    empty = slices._replace(masks=masks.at[1:].set(0))
+    empty = slices._replace(masks=slices.masks.at[1:].set(0))  # the first is not taken
     with pytest.raises(InputError, match="all 3 training masks are empty"):
-        stock(empty, rows)
+        stock(empty, taken=rows)
 
 
 def test_patches_are_cut_about_the_foreground_and_by_number():

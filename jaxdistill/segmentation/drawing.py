@@ -57,8 +57,8 @@ class Stock(NamedTuple):
 
 def stock(
     slices: Slices,
-    taken: Int[np.ndarray, " t"] | None = None,
     classes: int | None = None,
+    taken: Int[np.ndarray, " t"] | None = None,
 ) -> Stock:
     """The slices to learn from, all by default, and those that show some class.
 

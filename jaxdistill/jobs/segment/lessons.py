@@ -255,7 +255,7 @@ def _stock(room: Room, cases: Sequence[Case]) -> Stock:
         for case, end in zip(room.pool.cases, ends, strict=True)
     }
     taken = np.concatenate([rows[case.name] for case in cases])
-    return stock(room.slices, taken, room.pool.classes)
+    return stock(room.slices, room.pool.classes, taken)
 
 
 def _finite(student: Progress) -> bool:
