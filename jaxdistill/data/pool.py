@@ -172,8 +172,8 @@ def located(path: str | os.PathLike, root: str | os.PathLike) -> Path:
 def _shared_groups(name: str, splits: Mapping[str, Raw]) -> Iterator[str]:
     """A sentence where groups have images in more than one split."""
     pairs = {
-        pair: np.intersect1d(*(splits[split].groups for split in pair))
-        for pair in combinations(SPLITS, 2)
+        (a, b): np.intersect1d(splits[a].groups, splits[b].groups)
+        for a, b in combinations(SPLITS, 2)
     }
     shared = np.unique(np.concatenate(list(pairs.values())))
     if shared.size:

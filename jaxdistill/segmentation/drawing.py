@@ -38,13 +38,13 @@ class Patches(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Some of the slices by number; after the first `count` come zeros.
+    """Some of the slices by number; after the first `size` come zeros.
 
     Lists of different lengths so have one shape, and share a compiled program.
     """
 
     numbers: Int[Array, " n"]
-    count: Int[Array, ""]
+    size: Int[Array, ""]
 
 
 class Stock(NamedTuple):
@@ -156,7 +156,7 @@ def _cut(
 
 
 def _one(rows: Rows, key: PRNGKey) -> Int[Array, ""]:
-    return rows.numbers[jax.random.randint(key, (), 0, rows.count)]
+    return rows.numbers[jax.random.randint(key, (), 0, rows.size)]
 
 
 def _pixel(mask: Array, key: PRNGKey) -> Int[Array, " 2"]:

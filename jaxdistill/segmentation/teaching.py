@@ -208,7 +208,7 @@ def _in_turns(turn: Callable[[Params], Outputs], each: list[Params]) -> list[Out
 
 
 def _summed(told: dict[str, dict[str, Scalar]]) -> tuple[Scalar, dict]:
-    return sum(parts["loss"] for parts in told.values()), told
+    return jnp.stack([parts["loss"] for parts in told.values()]).sum(), told
 
 
 def optimise(practice: Practice) -> optax.GradientTransformation:
