@@ -126,7 +126,7 @@ def teach(
         losses = objective(students, practice, k_drop)
         # No student's loss depends on another's weights: the sum's gradient is each's.
         found = jax.grad(lambda x: _summed(losses(x, lesson)), has_aux=True)(learned)
-        grads, told = found if axis is None else jax.lax.pmean(found, axis)
+        grads, values = found if axis is None else jax.lax.pmean(found, axis)
         moved: dict[str, Progress] = {}
         for name, now in state.students.items():
             step, opt = optimiser.update(grads[name], now.opt, learned[name])
@@ -134,12 +134,12 @@ def teach(
             moved[name] = Progress(params, terms, opt)
         metrics = {
             f"{name}_{part}": x
-            for name, parts in told.items()
+            for name, parts in values.items()
             for part, x in parts.items()
         }
         # One student that diverges does not end the lesson of the others.
-        whole = jnp.stack([parts["loss"] for parts in told.values()])
-        metrics["loss"] = jnp.nanmean(jnp.where(jnp.isfinite(whole), whole, jnp.nan))
+        each = jnp.stack([parts["loss"] for parts in values.values()])
+        metrics["loss"] = jnp.nanmean(jnp.where(jnp.isfinite(each), each, jnp.nan))
         return ClassState(state.step + 1, moved), metrics
 
     return Learner(init, update, ClassState(False, False))  # type: ignore[arg-type]
@@ -207,8 +207,8 @@ def _in_turns(turn: Callable[[Params], Outputs], each: list[Params]) -> list[Out
     return [jax.tree.map(itemgetter(i), outputs) for i in range(len(each))]
 
 
-def _summed(told: dict[str, dict[str, Scalar]]) -> tuple[Scalar, dict]:
-    return jnp.stack([parts["loss"] for parts in told.values()]).sum(), told
+def _summed(values: dict[str, dict[str, Scalar]]) -> tuple[Scalar, dict]:
+    return jnp.stack([parts["loss"] for parts in values.values()]).sum(), values
 
 
 def optimise(practice: Practice) -> optax.GradientTransformation:
