@@ -23,7 +23,13 @@ from jaxdistill.evaluation.segmentation import segmentation_scores
 from jaxdistill.networks import build_segmenter
 from jaxdistill.segmentation.drawing import Patches, draw, stock
 from jaxdistill.segmentation.inference import masks_of, predict
-from jaxdistill.segmentation.teaching import Practice, Student, objective, optimise
+from jaxdistill.segmentation.teaching import (
+    Practice,
+    Student,
+    look,
+    objective,
+    optimise,
+)
 from jaxdistill.segmentation.term import Lesson
 
 
@@ -94,11 +100,9 @@ def trained(net, held, augment, size: Size, seed: int):
 
     @jax.jit
     def update(params, opt, images, masks):
-        losses = objective({"one": Student(net)}, practice, None)
+        loss = objective(Student(net), practice)
         lesson = Lesson(images, masks, None, jnp.zeros(()))
-        grads = jax.grad(lambda p: losses({"one": (p, {})}, lesson)["one"]["loss"])(
-            params
-        )
+        grads = jax.grad(lambda p: loss(look(net, p, images), {}, lesson)[0])(params)
         step, opt = optimiser.update(grads, opt, params)
         return jax.tree.map(jnp.add, params, step), opt
 

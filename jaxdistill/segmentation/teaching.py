@@ -122,15 +122,20 @@ def teach(
         drawn = draw(resident.stock, k_draw, fed, patches, policy)
         told = _told(teachers, resident.teachers, drawn[0]) if teachers else None
         lesson = Lesson(*drawn, told, state.step / practice.steps, axis)
-        learned = {name: (x.params, x.terms) for name, x in state.students.items()}
-        losses = objective(students, practice, k_drop)
-        # No student's loss depends on another's weights: the sum's gradient is each's.
-        found = jax.grad(lambda x: _summed(losses(x, lesson)), has_aux=True)(learned)
-        grads, values = found if axis is None else jax.lax.pmean(found, axis)
+        values: dict[str, dict[str, Scalar]] = {}
+        grads: dict[str, tuple[Params, dict]] = {}
+        for names in _alike(students):
+            group = {name: students[name] for name in names}
+            found = _descents(group, state.students, practice, lesson, k_drop)
+            if axis is not None:
+                found = jax.lax.pmean(found, axis)
+            values |= found[0]
+            grads |= found[1]
         moved: dict[str, Progress] = {}
         for name, now in state.students.items():
-            step, opt = optimiser.update(grads[name], now.opt, learned[name])
-            params, terms = optax.apply_updates(learned[name], step)
+            learned = (now.params, now.terms)
+            step, opt = optimiser.update(grads[name], now.opt, learned)
+            params, terms = optax.apply_updates(learned, step)
             moved[name] = Progress(params, terms, opt)
         metrics = {
             f"{name}_{part}": x
@@ -150,28 +155,19 @@ def numbers(patches: Patches) -> Callable[[int], Int[np.ndarray, " b"]]:
     return lambda step: np.arange(patches.batch)
 
 
-def objective(
-    students: Mapping[str, Student], practice: Practice, key: PRNGKey | None
-) -> Callable[[Mapping[str, tuple[Params, dict]], Lesson], dict[str, dict]]:
-    """`{name: (params, terms)}, lesson -> {name: {"loss": .., its parts}}`.
-
-    A key turns dropout on.
-    """
+def objective(student: Student, practice: Practice) -> Callable[..., tuple]:
+    """`outputs, terms, lesson -> (loss, its parts)`, `terms` being what they learn."""
     masked = SUPERVISED[practice.supervised]
 
-    def losses(learned: Mapping[str, tuple[Params, dict]], lesson: Lesson):
-        params = {name: mine for name, (mine, _) in learned.items()}
-        found = {}
-        for name, outputs in _looks(students, params, lesson.images, key).items():
-            total = masked(outputs.logits, lesson.masks, lesson.axis)
-            parts = {"supervised": total}
-            for term, (weight, one) in students[name].terms.items():
-                parts[term] = one.value(learned[name][1][term], outputs, lesson)
-                total = total + weight * parts[term]
-            found[name] = parts | {"loss": total}
-        return found
+    def loss(outputs: Outputs, terms: Mapping[str, Params], lesson: Lesson):
+        parts = {"supervised": masked(outputs.logits, lesson.masks, lesson.axis)}
+        total = parts["supervised"]
+        for name, (weight, term) in student.terms.items():
+            parts[name] = term.value(terms[name], outputs, lesson)
+            total = total + weight * parts[name]
+        return total, parts | {"loss": total}
 
-    return losses
+    return loss
 
 
 def look(network: Segmenter, params: Params, images: Array, key=None) -> Outputs:
@@ -180,35 +176,68 @@ def look(network: Segmenter, params: Params, images: Array, key=None) -> Outputs
     return Outputs(logits, tuple(features[name] for name in network.levels))
 
 
-def _looks(
-    students: Mapping[str, Student],
-    params: Mapping[str, Params],
-    images: Array,
-    key: PRNGKey | None,
-) -> dict[str, Outputs]:
-    """What every student says; those of one network take turns in a loop.
-
-    So a network is compiled once, however many students there are of it.
-    """
-    alike: dict[Segmenter, list[str]] = {}
+def _alike(students: Mapping[str, Student]) -> list[list[str]]:
+    """The names of those who have one network, together."""
+    found: dict[Segmenter, list[str]] = {}
     for name, student in students.items():
-        alike.setdefault(student.network, []).append(name)
-    said: dict[str, Outputs] = {}
-    for network, names in alike.items():
-        turn = partial(look, network, images=images, key=key)
-        said |= zip(names, _in_turns(turn, [params[n] for n in names]), strict=True)
-    return {name: said[name] for name in students}
+        found.setdefault(student.network, []).append(name)
+    return list(found.values())
 
 
-def _in_turns(turn: Callable[[Params], Outputs], each: list[Params]) -> list[Outputs]:
-    if len(each) == 1:
-        return [turn(each[0])]
-    outputs = jax.lax.map(turn, jax.tree.map(lambda *x: jnp.stack(x), *each))
-    return [jax.tree.map(itemgetter(i), outputs) for i in range(len(each))]
+def _descents(
+    students: Mapping[str, Student],
+    states: Mapping[str, Progress],
+    practice: Practice,
+    lesson: Lesson,
+    key: PRNGKey | None,
+) -> tuple[dict[str, dict[str, Scalar]], dict[str, tuple[Params, dict]]]:
+    """Losses and gradients of students of one network, by name.
 
+    They take turns in a loop, so that a network is compiled once and has the memory of
+    one, however many students there are of it.
+    """
 
-def _summed(values: dict[str, dict[str, Scalar]]) -> tuple[Scalar, dict]:
-    return jnp.stack([parts["loss"] for parts in values.values()]).sum(), values
+    def said(params: Params) -> Outputs:
+        return look(students[names[0]].network, params, lesson.images, key)
+
+    def judge(name: str) -> Callable[[Outputs], tuple]:
+        loss = objective(students[name], practice)
+        slope = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+
+        def judged(outputs: Outputs) -> tuple:
+            (_, parts), (pushed, terms) = slope(outputs, states[name].terms, lesson)
+            return pushed, (parts, terms)
+
+        return judged
+
+    names = list(students)
+    judges = {name: judge(name) for name in names}
+    each = [states[name].params for name in names]
+    like = jax.eval_shape(said, each[0])
+    blank = {name: jax.eval_shape(judges[name], like)[1] for name in names}
+
+    def turn(found: dict, now: tuple) -> tuple[dict, Params]:
+        number, params = now
+        outputs, pull = jax.vjp(said, params)
+
+        def own(name: str, outputs: Outputs) -> tuple:
+            pushed, told = judges[name](outputs)
+            return pushed, found | {name: told}
+
+        branches = [partial(own, name) for name in names]
+        pushed, found = jax.lax.switch(number, branches, outputs)
+        return found, pull(pushed)[0]
+
+    found, grads = jax.lax.scan(
+        turn,
+        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank),
+        (jnp.arange(len(names)), jax.tree.map(lambda *x: jnp.stack(x), *each)),
+    )
+    values = {name: parts for name, (parts, _) in found.items()}
+    return values, {
+        name: (jax.tree.map(itemgetter(i), grads), found[name][1])
+        for i, name in enumerate(names)
+    }
 
 
 def optimise(practice: Practice) -> optax.GradientTransformation:
