@@ -219,10 +219,11 @@ def test_bfloat16_is_close_and_leaves_weights_and_features_long():
     np.testing.assert_allclose(rows, 1, rtol=1e-6)  # the softmax is not short
 
 
-@pytest.mark.parametrize("tokens", [8, 13])
-def test_fused_attention_is_attention(tokens):
+@pytest.mark.parametrize(("tokens", "asking"), [(8, 8), (13, 13), (13, 1)])
+def test_fused_attention_is_attention(tokens, asking):
     """By XLA, where cuDNN is not: what is added to the tokens has no part."""
     q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 3, tokens, 4))
+    q = q[:, :, :asking]
     got = jax.jit(fused_attention, static_argnums=3)(q, k, v, "xla")
     want = jax.jit(lambda q, k, v: attention_weights(q, k) @ v)(q, k, v)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
@@ -405,7 +406,9 @@ def test_images_that_do_not_suit_are_refused_in_one_sentence(name, shape, words)
         assert word in str(caught.value)
 
 
-def test_blocks_in_a_loop_are_blocks_in_a_row():
+@pytest.mark.parametrize("first", [None, 1])
+def test_blocks_in_a_loop_are_blocks_in_a_row(first):
+    """Also where the last computes no more than the class token."""
     backbone = vit((8, 8, 1), patch=4, width=8, depth=4, heads=2)
     params = backbone.init(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (3, 5, 8))
@@ -416,7 +419,7 @@ def test_blocks_in_a_loop_are_blocks_in_a_row():
         for i in range(4):
             given = {"params": params[f"Encoder_{i}"]}
             x, weights = block.apply(given, x, gates[:, i])
-        return x, weights
+        return x[:, :first], weights[:, :, :first]
 
     class Blocks(nn.Module):
         depth: int = 4
@@ -425,7 +428,7 @@ def test_blocks_in_a_loop_are_blocks_in_a_row():
 
         @nn.compact
         def __call__(self, x):
-            return encode_blocks(self, x, gates)
+            return encode_blocks(self, x, gates, first)
 
     def looped(params, x):
         return Blocks().apply({"params": params}, x)
@@ -444,6 +447,16 @@ def test_blocks_in_a_loop_are_blocks_in_a_row():
     # Biases of keys change nothing: their gradient is rounding alone.
     close = functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-14)
     jax.tree.map(close, found, wanted)
+
+
+def test_the_class_token_is_the_same_alone_and_among_all():
+    """Of blocks in a row, and in a loop."""
+    for depth in (2, 3):
+        backbone = tiny(depth=depth)
+        weights = loud(backbone.init(jax.random.key(0)))
+        alone = jax.jit(backbone.features)(weights, images())
+        among = jax.jit(backbone.tokens)(weights, images())[:, 0]
+        np.testing.assert_allclose(alone, among, rtol=1e-4, atol=1e-5)
 
 
 def test_a_single_block_is_dropped_as_often_as_asked():

@@ -29,18 +29,19 @@ class Attention(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
-        """Tokens of the same shape, and the weights `n heads queries keys`."""
+    def __call__(self, x, first=None):
+        """What the `first` tokens, or all, see; the weights `n heads queries keys`."""
         n, tokens, width = x.shape
         shape = (n, tokens, 3, self.heads, width // self.heads)
         qkv = Dense(3 * width, STD, dtype=self.dtype, name="qkv")(x)
         q, k, v = qkv.reshape(shape).transpose(2, 0, 3, 1, 4)
+        q = q[:, :, :first]
         weights = attention_weights(q, k)
         if fused_is_fast(q):  # and the weights are dead code unless they are asked for
             mixed = fused_attention(q, k, v)
         else:
             mixed = weights.astype(v.dtype) @ v
-        mixed = mixed.swapaxes(1, 2).reshape(n, tokens, width)
+        mixed = mixed.swapaxes(1, 2).reshape(n, q.shape[2], width)
         return Dense(width, STD, dtype=self.dtype, name="out")(mixed), weights
 
 
@@ -54,26 +55,31 @@ def attention_weights(
 
 
 def fused_attention(
-    queries: Float[Array, "n heads tokens size"],
-    keys: Float[Array, "n heads tokens size"],
-    values: Float[Array, "n heads tokens size"],
+    queries: Float[Array, "n heads q size"],
+    keys: Float[Array, "n heads k size"],
+    values: Float[Array, "n heads k size"],
     implementation: Literal["cudnn", "xla"] = "cudnn",
-) -> Float[Array, "n heads tokens size"]:
+) -> Float[Array, "n heads q size"]:
     """Attention that never holds its weights, differentiable once; see `fused_is_fast`.
 
     cuDNN takes numbers of tokens that 8 divides: those added have no part in it.
     """
-    n, _, tokens, _ = queries.shape
-    added = ((0, 0), (0, -tokens % 8), (0, 0), (0, 0))
-    rows = [jnp.pad(x.swapaxes(1, 2), added) for x in (queries, keys, values)]
-    counted = jnp.full(n, tokens, jnp.int32)
+
+    def padded(x):
+        return jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, -x.shape[2] % 8), (0, 0), (0, 0)))
+
+    def counted(x):
+        return jnp.full(len(x), x.shape[2], jnp.int32)
+
     mixed = jax.nn.dot_product_attention(
-        *rows,
-        query_seq_lengths=counted,
-        key_value_seq_lengths=counted,
+        padded(queries),
+        padded(keys),
+        padded(values),
+        query_seq_lengths=counted(queries),
+        key_value_seq_lengths=counted(keys),
         implementation=implementation,
     )
-    return mixed[:, :tokens].swapaxes(1, 2)
+    return mixed[:, : queries.shape[2]].swapaxes(1, 2)
 
 
 def fused_is_fast(queries: Float[Array, "n heads tokens size"]) -> bool:
@@ -98,12 +104,12 @@ class Encoder(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, gates=None):
-        """Tokens of the same shape, and the weights of their attention."""
+    def __call__(self, x, gates=None, first=None):
+        """The `first` tokens, or all, and the weights of their attention."""
         a, b = (1.0, 1.0) if gates is None else gates.T[..., None, None].astype(x.dtype)
         attention = Attention(self.heads, self.dtype, name="attention")
-        mixed, weights = attention(LayerNorm()(x))
-        x = x + a * mixed
+        mixed, weights = attention(LayerNorm()(x), first)
+        x = x[:, :first] + a * mixed
         wide = Dense(EXPANSION * x.shape[-1], STD, dtype=self.dtype)(LayerNorm()(x))
         return x + b * Dense(x.shape[-1], STD, dtype=self.dtype)(gelu(wide)), weights
 
@@ -112,19 +118,21 @@ def encode_blocks(
     module: nn.Module,
     x: Float[Array, "n tokens d"],
     gates: Float[Array, "n depth 2"] | None = None,
-) -> tuple[Float[Array, "n tokens d"], Float[Array, "n heads tokens tokens"]]:
+    first: int | None = None,
+) -> tuple[Float[Array, "n first d"], Float[Array, "n heads first tokens"]]:
     """The blocks of a module that says their `depth`, `heads` and `dtype`.
 
-    Tokens, and the weights of the last block's attention. All blocks but the last are
-    one body of a loop, compiled once. In a row XLA's CPU compiler computes the gradient
-    of the residual stream anew through all later blocks wherever it is used, half the
-    time of a step of twelve blocks.
+    The `first` tokens, or all, and the weights of their attention in the last block,
+    which computes no others. All blocks but the last are one body of a loop, compiled
+    once. In a row XLA's CPU compiler computes the gradient of the residual stream anew
+    through all later blocks wherever it is used, half the time of a step of twelve.
     """
     names = [f"Encoder_{i}" for i in range(module.depth)]
     if module.is_initializing() or module.depth < 3:
         for i, name in enumerate(names):
             block = Encoder(module.heads, module.dtype, parent=module, name=name)
-            x, weights = block(x, None if gates is None else gates[:, i])
+            gate = None if gates is None else gates[:, i]
+            x, weights = block(x, gate, first if name == names[-1] else None)
         return x, weights
     held = [module.variables["params"][name] for name in names]
     block = Encoder(module.heads, module.dtype, parent=None)
@@ -142,7 +150,7 @@ def encode_blocks(
     rows = None if gates is None else gates[:, :-1].swapaxes(0, 1)
     x, _ = jax.lax.scan(step, x, (stacked, rows))
     last = None if gates is None else gates[:, -1]
-    return block.apply({"params": held[-1]}, x, last)  # type: ignore[return-value]
+    return block.apply({"params": held[-1]}, x, last, first)  # type: ignore[return-value]
 
 
 def depth_gates(

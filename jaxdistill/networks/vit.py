@@ -29,7 +29,7 @@ class Encoded(NamedTuple):
     """What a vision transformer makes of images."""
 
     features: Float[Array, "n d"]
-    tokens: Float[Array, "n tokens d"]  # normalised, the class token first
+    tokens: Float[Array, "n tokens d"]  # normalised, the class token first, or it alone
     attention: Float[Array, "n heads tokens"]  # of the features, in the last block
 
 
@@ -46,8 +46,12 @@ class ViT(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images, kept=None, gates=None):
-        """All that is encoded, of all patches or of those `kept`."""
+    def __call__(self, images, kept=None, gates=None, whole=False):
+        """All that is encoded, of all patches or of those `kept`.
+
+        Where features are the class token, the last block computes it alone, unless
+        tokens are wanted as a `whole`.
+        """
         _, h, w, _ = images.shape
         x = patches(images, self.patch)
         x = Dense(self.width, STD, dtype=self.dtype, name="embed")(x)
@@ -59,7 +63,8 @@ class ViT(nn.Module):
             x = jnp.take_along_axis(x, kept[..., None], axis=1)
         token = jnp.broadcast_to(token + places[:, :1], (len(x), 1, self.width))
         x = jnp.concatenate([token, x], axis=1)
-        x, weights = encode_blocks(self, x, gates)
+        first = 1 if self.pool == "token" and not whole else None
+        x, weights = encode_blocks(self, x, gates, first)
         norm = LayerNorm()
         tokens = norm(x)
         if self.pool == "token":
@@ -156,12 +161,12 @@ def vit(
 def _backbone(
     module: ViT, image_shape: ImageShape, name: str, drop_path: float
 ) -> Backbone:
-    def encode(params, images, kept=None, key=None) -> Encoded:
+    def encode(params, images, kept=None, key=None, whole=False) -> Encoded:
         require_channels(images, image_shape)
         n, gates = len(images), None
         if key is not None and drop_path:
             gates = depth_gates(key, n, module.depth, drop_path)
-        return module.apply({"params": params}, images, kept, gates)  # type: ignore
+        return module.apply({"params": params}, images, kept, gates, whole)  # type: ignore
 
     @jax.jit  # without it Flax would run the forward pass only to learn shapes
     def init(key):
@@ -171,7 +176,7 @@ def _backbone(
         return encode(params, images, key=key).features
 
     def tokens(params, images, kept: Int[Array, "n kept"] | None = None, key=None):
-        return encode(params, images, kept, key).tokens
+        return encode(params, images, kept, key, whole=True).tokens
 
     def attention(params, images):
         return encode(params, images).attention
