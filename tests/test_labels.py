@@ -152,7 +152,11 @@ def test_pretrained_weights_are_tuned_by_another_command(tmp_path, finished):
     assert rows[0]["auc"] == other["auc"]
     # With more films added, the file is of the most again; it is kept otherwise.
     file, more = tmp_path / "tuned" / "model.safetensors", {"per_class": (2, 3)}
-    before = file.read_bytes()
+    before, said = file.read_bytes(), []
+    few = config(start=str(backbone), labels={"per_class": (2, 500)})
+    job.finetune(few, tmp_path / "tuned", say=said.append)
+    assert file.read_bytes() == before
+    assert any("is of 2 films a class, as 500 could not be tuned" in t for t in said)
     for same in (False, True):
         told = config(start=str(backbone), labels=more)
         job.finetune(told, tmp_path / "tuned", say=lambda text: None)
@@ -180,6 +184,12 @@ def test_tuning_needs_weights(tmp_path, capsys):
     flags = ["--config=compare_labels:smoke", f"--workdir={tmp_path / 'run'}"]
     assert main(["finetune", *flags]) == 2
     assert "start is empty" in capsys.readouterr().err
+    told = config(start=str(tmp_path / "typo.npz"))
+    with pytest.raises(
+        InputError, match=r"typo\.npz is no file: name weights to begin"
+    ):
+        job.finetune(told, tmp_path / "run", say=lambda text: None)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_table_says_who_is_ahead():

@@ -259,17 +259,25 @@ def test_masks_come_back_where_their_volumes_lie(done, tmp_path, capsys):
     assert not (tmp_path / "masks" / "odd.nii.gz").exists()
 
 
-def test_a_network_without_finite_answers_costs_itself_alone(tmp_path, monkeypatch):
-    def silent(room, config, seat, one):
-        if one.name == "distilled":
+@pytest.mark.parametrize("silent", [{"distilled"}, {"teacher", "alone", "distilled"}])
+def test_networks_without_finite_answers_cost_themselves_alone(
+    done, tmp_path, monkeypatch, silent
+):
+    def heard(room, config, seat, one):
+        if one.name in silent:
             raise Diverged("logits of slice 0 are no finite numbers")
         return score(room, config, seat, one)
 
-    monkeypatch.setattr(job, "score", silent)
-    rows = job.run(small(), tmp_path / "run", **SILENT)
-    assert {row["trained"] for row in rows} == {"teacher", "alone"}
-    (reason,) = read_json(tmp_path / "run" / "summary.json")["failed"].values()
-    assert "no finite numbers" in reason
+    workdir = shutil.copytree(done[0], tmp_path / "run")
+    shutil.rmtree(workdir / "scores")
+    monkeypatch.setattr(folds, "score", heard)
+    rows = job.run(small(), workdir, **SILENT)
+    everyone = {"teacher", "alone", "distilled"}
+    assert {row["trained"] for row in rows} == everyone - silent
+    summary = read_json(workdir / "summary.json")
+    assert {at.split(",")[0] for at in summary["failed"]} == silent
+    assert all("no finite numbers" in why for why in summary["failed"].values())
+    assert len(summary["scores"]) == len(everyone - silent)
 
 
 def test_other_masks_are_other_data(done, monkeypatch):
@@ -383,6 +391,23 @@ def test_modalities_of_a_case_are_looked_at_together(tmp_path):
     ):
         with pytest.raises(InputError, match=rule):
             predicting(tmp_path / "two.safetensors", given, out, Way(), **SILENT)
+
+
+def test_pictures_of_a_case_are_looked_at_together(tmp_path):
+    """Two of one channel each, for a network of two; DICOM has no suffix to take."""
+    rng = np.random.default_rng(0)
+    settings = {"name": "unet", "width": 4, "depth": 3}
+    network = build_segmenter(channels=2, classes=2, **settings)
+    told = {"network": settings, "channels": 2, "classes": 2, "class_names": ["a", "b"]}
+    told["data"] = {"channels": 1}
+    write_weights(tmp_path / "two", network.init(jax.random.key(0)), told)
+    for name in ("1.2.7_0000", "1.2.7_0001", "1.2.8_0000"):
+        pixels = rng.integers(0, 255, (8, 12), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    with pytest.raises(InputError, match=r"1 of 2 cases.*1\.2\.8_0000.* has 1 channel"):
+        predicting(tmp_path / "two", files, tmp_path / "out", Way(), **SILENT)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["1.2.7.png"]
 
 
 @pytest.mark.parametrize(

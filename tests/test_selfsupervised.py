@@ -200,6 +200,14 @@ def test_published_rates_are_for_256_films():
     assert RECIPES["dino"].viewing.locals == 8
 
 
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_a_recipe_is_without_what_its_pretext_does_not_use(name):
+    made, without = pretext(name), RECIPES[name].without
+    assert ("momentum" in without) == (not made.follows)
+    assert ("frozen" in without) == (not made.late)
+    assert ("locals" in without) == (not RECIPES[name].viewing.locals)
+
+
 def refused(call, *words):
     with pytest.raises(InputError) as caught:
         call()

@@ -427,6 +427,58 @@ def test_patients_of_one_name_are_one_whatever_its_letters_are_made_of(films):
         build_unlabelled(told, build_films(told))
 
 
+@pytest.mark.parametrize("group", ["", r"^([^_]+)_", r"^([^/]+)/"])
+def test_a_patient_is_known_whatever_folders_lie_above(films, group):
+    """By a name, by a pattern, by a folder; below one folder, or one of several."""
+    from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+
+    if group.endswith("/"):
+        for film in list(films.glob("films/*/*.png")):
+            below = film.parent / film.name.partition("__")[0]
+            below.mkdir(exist_ok=True)
+            film.rename(below / "film.png")
+    told = of_folder(films)
+    told["data"]["group"] = group
+    pool = build_films(told)
+    shutil.rmtree(films / "others" / "P0")
+    assert build_unlabelled(told, pool) is not None
+    again = films / "others" / "2019" / "C"
+    again.mkdir(parents=True)
+    (films / "others/P1/P1__0.png").rename(again / "C__9.png")
+    with pytest.raises(InputError, match="1 in number, such as 'C' of"):
+        build_unlabelled(told, pool)
+
+
+def test_films_of_another_hospital_may_be_called_the_same(films):
+    """A path is no patient's name, also below a folder that wraps the classes."""
+    from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+
+    wrapped, rng = films / "films" / "hospital", np.random.default_rng(3)
+    for name in ("ill", "well"):
+        wrapped.mkdir(exist_ok=True)
+        (films / "films" / name).rename(wrapped / name)
+        for number, film in enumerate(sorted((wrapped / name).iterdir())):
+            film.rename(film.with_name(f"{number:03d}.png"))
+            other = films / "others" / name / f"{number:03d}.png"
+            other.parent.mkdir(exist_ok=True)
+            rows = rng.integers(0, 255, (16, 16), np.uint8)
+            Image.fromarray(rows).save(other)
+    told = of_folder(films)
+    assert build_unlabelled(told, build_films(told)) is not None
+
+
+def test_masks_among_films_without_labels_are_passed_over(films):
+    from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+
+    told = of_folder(films)
+    pool = build_films(told)
+    (films / "others" / "masks").mkdir()
+    (films / "others/P1/P1__0.png").rename(films / "others/masks/P1__0.png")
+    with pytest.warns(UserWarning, match="1 pictures of .* in folders of masks"):
+        further = build_unlabelled(told, pool)
+    assert len(further.names) == 8
+
+
 def test_a_source_with_patients_of_its_own_keeps_them_apart_too(films):
     from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
 

@@ -14,7 +14,7 @@ from jaxdistill.cli.data import main as data_main
 from jaxdistill.data.case_files import normalised, open_case
 from jaxdistill.data.check_sites import LAYOUTS
 from jaxdistill.data.images import read_labels
-from jaxdistill.data.labels import as_found, numbered
+from jaxdistill.data.labels import as_found, halves, numbered
 from jaxdistill.data.prostate import SITES
 from jaxdistill.data.site_pool import read_table
 from jaxdistill.data.site_simulation import simulate_site
@@ -292,7 +292,9 @@ def test_channels_names_of_four_digits_and_sites_by_table(tasks, tmp_path):
     put(tasks / "imagesTr" / "case_0_0001.nii.gz", scan(9))
     put(tasks / "imagesTr" / "case_1_0001.nii.gz", scan(21))
     put(tasks / "imagesTr" / "case_2_0001.nii.gz", scan(22))
-    with pytest.raises(InputError, match=r"case_3_0000.* 1 channels, others 2"):
+    with pytest.raises(
+        InputError, match=r"case_3_0000.* channels 0000, others have 0000, 0001"
+    ):
         load_sites("nnunet", path=str(tasks))
     assert len(load_sites("nnunet", path=str(tasks), bad_cases="skip").cases) == 3
     put(tasks / "imagesTr" / "case_3_0001.nii.gz", scan(23))
@@ -429,8 +431,92 @@ def test_numbers_that_make_no_labels():
     assert as_found([{0, 1}, {0, 255}], "x").values == (0, 255)
     assert as_found([{0, 1}, {0, 2}], "x").names == ("background", "1", "2")
     assert as_found([], "x").names == ("background", "foreground")
-    with pytest.raises(InputError, match=r"label 0\.5"):
-        numbered({0: "a", 1: "b"}).classes(np.array([0, 0.5]), "m.nii")
+    with pytest.raises(InputError, match=r"m\.nii holds fractions, such as 0\.37"):
+        numbered({0: "a", 1: "b"}).classes(np.array([0, 0.37]), "m.nii")
+    near = numbered({0: "a", 3: "b"}).classes(np.float32([0, 2.9999998]), "m.nii")
+    assert near.tolist() == [0, 1]
+    for masks in ([{-1, 0}], [{0, 1, 2}, {-1, 0, 1}]):
+        with pytest.raises(InputError, match="holds the number -1; classes are numb"):
+            as_found(masks, "x")
+        with pytest.raises(InputError, match="holds the number -1"):
+            halves(masks, "a", "b")
+
+
+def test_masks_of_one_class_come_back_as_they_were():
+    assert as_found([{0, 1}, {0, 1}], "x").values == (0, 1)
+    assert halves([{0, 3}, {0}], "a", "b").values == (0, 3)
+    assert halves([{0, 200, 255}], "a", "b").values == (0, 255)  # blurred
+    blurred = np.float32([0, 0.5, 1])
+    with pytest.raises(InputError, match=r"fractions, such as 0\.5"):
+        halves([{0, 1}], "a", "b").classes(blurred, "m.nii")
+
+
+def test_fields_of_view_of_volumes_and_what_is_wrong_with_one(tmp_path):
+    """What lies outside is ignored; a field that nothing answers to is told."""
+    top = tmp_path / "v"
+    inside = np.zeros_like(organ())
+    inside[:6] = 1
+    for first, site in ((0, "a"), (2, "b")):
+        for case in range(2):
+            put(top / site / "images" / f"{case}.nii.gz", scan(first + case))
+            put(top / site / "masks" / f"{case}.nii", organ())
+            put(top / site / "fov" / f"{case}.nii", inside)
+    view = top / "a" / "fov" / "0.nii"
+
+    def read(**settings):
+        return load_sites("site_folders", path=str(top), **settings)
+
+    bare = read().cases[0].mask
+    assert (bare == IGNORED).sum() == (inside == 0).sum()
+    view.rename(view.with_name("0_view.nii"))
+    with pytest.raises(InputError, match=r"0\.nii\.gz has no field of view 0 in a/fov"):
+        read()
+    skipped = read(bad_cases="skip").skipped
+    assert any("0_view.nii is a field of view without its image" in t for t in skipped)
+    put(view, np.zeros_like(organ()))
+    view.with_name("0_view.nii").unlink()
+    with pytest.raises(InputError, match=r"fov/0\.nii is empty: a field of view"):
+        read()
+    view.unlink()
+    picture(view.with_name("0.png"), np.full((8, 8), 255, np.uint8))
+    with pytest.raises(InputError, match="are a picture and a volume"):
+        read()
+
+
+def test_channels_are_told_apart_by_number(tasks):
+    for case in range(3):
+        put(tasks / "imagesTr" / f"case_{case}_0001.nii.gz", scan(20 + case))
+    (tasks / "imagesTr" / "case_3_0000.nii.gz").rename(
+        tasks / "imagesTr" / "case_3_0001.nii.gz"
+    )
+    put(tasks / "imagesTr" / "case_3_0002.nii.gz", scan(30))
+    with pytest.raises(InputError, match="channels 0001, 0002, others have 0000, 0001"):
+        load_sites("nnunet", path=str(tasks))
+
+
+def test_shape_is_trusted_for_channels_and_numbers_too(tmp_path):
+    """Where affines of masks and channels are broken, or lie elsewhere."""
+    away = np.diag([1.0, 1.0, 3.0, 1.0])
+    away[0, 3] = 50
+    for case in range(2):
+        put(tmp_path / "imagesTr" / f"c{case}_0000.nii.gz", scan(case))
+        put(tmp_path / "imagesTr" / f"c{case}_0001.nii.gz", scan(5 + case), away)
+        put(tmp_path / "labelsTr" / f"c{case}.nii.gz", 2 * organ(), away)
+    with pytest.raises(InputError, match=r"train with data\.geometry='shape'"):
+        load_sites("nnunet", path=str(tmp_path))
+    pool = load_sites("nnunet", path=str(tmp_path), geometry="shape")
+    assert pool.cases[0].image.shape[-1] == 2
+    assert pool.cases[0].origin.values == (0, 2)
+
+
+@pytest.mark.parametrize(("said", "is_packed"), [("x.nii", True), ("x.nii.gz", False)])
+def test_a_misnamed_volume_is_read_as_what_it_is(tmp_path, said, is_packed):
+    path = tmp_path / ("real.nii.gz" if is_packed else "real.nii")
+    put(path, scan())
+    want = read_volume(path).voxels
+    path = path.rename(tmp_path / said)
+    for source in (path, path.read_bytes()):
+        np.testing.assert_array_equal(read_volume(source, said).voxels, want)
 
 
 def test_two_files_of_one_case_are_told(six, tasks, tmp_path):

@@ -104,3 +104,27 @@ def test_a_prefix_that_all_names_have_is_found(vit, tmp_path):
     save_file(named, file)
     found = begin_with(file, {"trunk": vit.init(jax.random.key(1))}, vit)["trunk"]
     equal(found, trunk)
+    both = {f"{who}.{n}": x for who in ("student", "teacher") for n, x in named.items()}
+    save_file(both, file)
+    with pytest.raises(
+        InputError, match=r"several networks, under 'student\.module\.', "
+    ):
+        begin_with(file, {"trunk": vit.init(jax.random.key(1))}, vit)
+
+
+def test_the_prefix_of_a_resnet_is_found_whose_blocks_repeat_its_names(tmp_path):
+    """Beside a head whose norm has no scale, as SimSiam's."""
+    settings = {"width": 4, "norm": "affine"}
+    net = build_backbone("resnet", (16, 16, 1), stem="large", **settings)
+    trunk = net.init(jax.random.key(0))
+    named = public_weights(trunk, RESNET, channels=1)
+    tensors = {f"module.{n}": np.ascontiguousarray(x) for n, x in named.items()}
+    ones = np.ones(4, np.float32)
+    tensors |= {"fc.1.running_mean": 0 * ones, "fc.1.running_var": ones}
+    file = tmp_path / "wrapped.safetensors"
+    save_file(tensors, file)
+    found = begin_with(file, {"trunk": net.init(jax.random.key(1))}, net)["trunk"]
+    equal(found, trunk)
+    small = build_backbone("resnet", (16, 16, 1), stem="small", **settings)
+    with pytest.raises(InputError, match="they were made for, with stem='large'"):
+        begin_with(file, {"trunk": small.init(jax.random.key(1))}, small)

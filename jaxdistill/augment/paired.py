@@ -75,7 +75,7 @@ class Paired(NamedTuple):
     ] = 1.0
     brightness_p: Annotated[Chance, "probability of a change of brightness"] = 0.15
     brightness: Annotated[
-        float, Range(0, 99), "its greatest size, in standard deviations"
+        float, Range(0, 99), "its greatest size, in units of the normalised image"
     ] = 0.4
     contrast_p: Annotated[Chance, "probability of a change of contrast"] = 0.15
     contrast: Annotated[float, Range(0, 1), "greatest change of the factor 1"] = 0.25

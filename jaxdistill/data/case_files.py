@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxdistill.data.images import SUFFIXES as PICTURES
 from jaxdistill.data.images import read_image, read_labels
-from jaxdistill.data.labels import Labels, positive
+from jaxdistill.data.labels import NEAR, Labels, positive
 from jaxdistill.data.pixels import resize_images, resize_masks, with_channels
 from jaxdistill.data.tree import Tree
 from jaxdistill.data.volume_files import SUFFIXES as VOLUMES
@@ -76,10 +76,13 @@ def read_case(tree: Tree, files: Files, labels: Labels, reading: Reading) -> Cas
     mask = np.full(voxels.shape[:3], IGNORED, np.uint8)
     if files.mask is not None:
         mask = labels.classes(values, tree.name(files.mask)).astype(np.uint8)
-        if files.view is not None:
-            seen = _view(tree, files.view, mask.shape[1:], files.images[0])
-            mask[0] = np.where(seen, mask[0], IGNORED)
         _check_filled(mask, tree.name(files.mask))
+        if files.view is not None:
+            seen = _view(tree, files, placed, reading.geometry)
+            mask = np.where(seen, mask, IGNORED).astype(np.uint8)
+            _check_filled(
+                mask, f"{tree.name(files.mask)} within {tree.name(files.view)}"
+            )
     if reading.alter is not None:
         voxels = reading.alter(voxels, files.name, files.site)
     case = Case(
@@ -98,8 +101,8 @@ def open_case(
 ) -> Case:
     """A volume or picture by itself, to predict: nobody knows its mask.
 
-    `others` are its further channels, volumes of the same folder. `reading` must be
-    what the network was trained with. Raises `InputError` as `read_case` does.
+    `others` are its further channels, files of the same folder. `reading` must be what
+    the network was trained with. Raises `InputError` as `read_case` does.
     """
     folder = expanded(path).parent
     for one in map(expanded, others):
@@ -167,43 +170,49 @@ def numbers_in(tree: Tree, listed: Sequence[Files]) -> list[set[int]]:
     for file in (files.mask for files in listed if files.mask is not None):
         try:
             data, name = tree.read(file), tree.name(file)
-            volume = is_volume(file)
-            values = (
-                read_volume(data, name, labels=True).voxels
-                if volume
+            values = (  # wherever they lie
+                read_volume(data, name, placed=np.eye(4), labels=True).voxels
+                if is_volume(file)
                 else read_labels(data, name)
             )
         except InputError:
             continue
-        found.append({int(value) for value in np.unique(values) if value == int(value)})
+        near = (float(value) for value in np.unique(values))
+        found.append({round(x) for x in near if abs(x - round(x)) <= NEAR})
     return found
 
 
 def _read_volumes(tree: Tree, files: Files, reading: Reading) -> tuple:
     """Channels side by side, the mask's values, and where they lie."""
-    first, *rest = (
-        read_volume(tree.read(file), tree.name(file), axis=reading.axis)
-        for file in files.images
-    )
-    for file, other in zip(files.images[1:], rest, strict=True):
-        _check_place(first, other, tree.name(file), tree.name(files.images[0]))
+    file, *more = files.images
+    first = read_volume(tree.read(file), tree.name(file), axis=reading.axis)
+    rest = [_beside(tree, one, first, reading.geometry) for one in more]
     voxels = np.stack([one.voxels for one in (first, *rest)], axis=-1)
     values = None
     if files.mask is not None:
-        name = tree.name(files.mask)
-        plane = next(p for p, codes in PLANES.items() if codes == first.origin.codes)
-        placed = first.origin.affine if reading.geometry == "shape" else None
-        mask = read_volume(
-            tree.read(files.mask), name, axis=plane, placed=placed, labels=True
-        )
-        given = placed is not None
-        _check_place(first, mask, name, tree.name(files.images[0]), placed=given)
-        values = mask.voxels
+        values = _beside(tree, files.mask, first, reading.geometry, labels=True).voxels
     return voxels.astype(np.float32), values, first
 
 
+def _beside(
+    tree: Tree,
+    file: PurePosixPath,
+    image: Volume,
+    geometry: str,
+    *,
+    labels: bool = False,
+) -> Volume:
+    """A volume that lies where another does, in its planes."""
+    plane = next(p for p, codes in PLANES.items() if codes == image.origin.codes)
+    placed = image.origin.affine if geometry == "shape" else None
+    name = tree.name(file)
+    other = read_volume(tree.read(file), name, axis=plane, placed=placed, labels=labels)
+    _check_place(image, other, name, image.origin.file, placed=placed is not None)
+    return other
+
+
 def _check_place(
-    image: Volume, other: Volume, name: str, beside: str, *, placed: bool = False
+    image: Volume, other: Volume, name: str, beside: str, *, placed: bool
 ) -> None:
     if image.voxels.shape != other.voxels.shape:
         raise InputError(
@@ -219,7 +228,8 @@ def _check_place(
     if worst > MISPLACED * min(image.spacing):
         raise InputError(
             f"{name} lies {worst:.3g} mm away from {beside}; both must share one "
-            "affine: correct its header, or trust the shape with data.geometry='shape'"
+            "affine: correct its header, or train with data.geometry='shape', which "
+            "trusts the shape"
         )
 
 
@@ -246,10 +256,25 @@ def _read_picture(tree: Tree, files: Files, reading: Reading) -> tuple:
     return pixels[None].astype(np.float32), values, _Picture((1.0, 1.0, 1.0), origin)
 
 
-def _view(tree: Tree, file: PurePosixPath, shape: tuple, beside: PurePosixPath) -> Any:
+def _view(tree: Tree, files: Files, image: Any, geometry: str) -> np.ndarray:
     """Where the field of view is."""
-    shown = read_labels(tree.read(file), tree.name(file))
-    _check_size(shown.shape, shape, tree, file, beside)
+    assert files.view is not None
+    file, name = files.view, tree.name(files.view)
+    if is_volume(file) != is_volume(files.images[0]):
+        raise InputError(
+            f"{name} and {tree.name(files.images[0])} are a picture and a volume: give "
+            "an image and its field of view one kind"
+        )
+    if is_volume(file):
+        shown = _beside(tree, file, image, geometry, labels=True).voxels
+    else:
+        shown = read_labels(tree.read(file), name)[None]
+        _check_size(shown.shape[1:], image.origin.shape, tree, file, files.images[0])
+    if not shown.any():
+        raise InputError(
+            f"{name} is empty: a field of view shows a part of its image: complete or "
+            "remove it"
+        )
     return shown > shown.max() / 2
 
 

@@ -104,7 +104,7 @@ def patients(
     fractions = {"test": test_fraction, "val": val_fraction}
     _, items, split = _listed(path, root, group, within, classes, fractions, seed)
     named = zip(items, split.tolist(), strict=True)
-    return {item.group: part for item, part in named if item.group != str(item.file)}
+    return {item.group: part for item, part in named if item.named}
 
 
 def _listed(

@@ -32,12 +32,13 @@ class Item(NamedTuple):
     class_name: str
     group: str
     below: str = ""  # its path below the class folder
+    named: bool = False  # whether the group is a patient's name, not the path
 
 
 def list_items(tree: Tree, group: str = "") -> list[Item]:
     """Every image with its split, class and group; `InputError` for a bad layout."""
     pattern = compile_group(group)
-    top = _descend(tree)
+    top = descend(tree)
     files = [(file, file.relative_to(top).parts) for file in tree.images]
     has_splits = any(len(p) > 2 and p[0].lower() in SPLIT_FOLDERS for _, p in files)
     depth = 2 if has_splits else 1
@@ -120,20 +121,31 @@ def _item(
 ) -> Item:
     split = SPLIT_FOLDERS[parts[0].lower()] if depth == 2 else ""
     name, below = parts[depth - 1], "/".join(parts[depth:])
-    group = group_of(below, "/".join(parts), pattern)
-    return Item(file, split, name, group, below)
+    told = patient_in(below, pattern)
+    if told is None and pattern is not None:
+        raise _no_patient(below, pattern)
+    whole = unicodedata.normalize("NFC", "/".join(parts))
+    return Item(file, split, name, told or whole, below, told is not None)
 
 
-def group_of(
-    below: str, whole: str, pattern: re.Pattern | None, said: str = "data.group"
-) -> str:
-    """The patient that a path tells: by a pattern, by `__` in the name, or itself.
+def group_of(name: str, pattern: re.Pattern, said: str = "data.group") -> str:
+    """The patient that a pattern finds in a name; `InputError` where it finds none."""
+    told = patient_in(name, pattern, said)
+    if told is None:
+        raise _no_patient(name, pattern, said)
+    return told
+
+
+def patient_in(
+    below: str, pattern: re.Pattern | None, said: str = "data.group"
+) -> str | None:
+    """The patient that a path tells, by a pattern or by `__` in the name, if any.
 
     Some systems write an accent as a letter of its own: still one patient's name.
     """
     if pattern is None:
         key, mark, _ = PurePosixPath(below).name.partition("__")
-        return unicodedata.normalize("NFC", key if mark and key else whole)
+        return unicodedata.normalize("NFC", key) if mark and key else None
     try:
         match = search(pattern, below)
     except TimeoutError as error:
@@ -142,12 +154,16 @@ def group_of(
             "it without a repetition inside a repetition, as in (a+)+"
         ) from error
     found = match[min(pattern.groups, 1)] if match else None
-    if found is None:
-        raise InputError(
-            f"{said}={pattern.pattern!r} does not match {shown(below)!r}; it must "
-            "find the patient in every name: correct the pattern"
-        )
-    return unicodedata.normalize("NFC", found)
+    return None if found is None else unicodedata.normalize("NFC", found)
+
+
+def _no_patient(
+    below: str, pattern: re.Pattern, said: str = "data.group"
+) -> InputError:
+    return InputError(
+        f"{said}={pattern.pattern!r} does not match {shown(below)!r}; it must find the "
+        "patient in every name: correct the pattern"
+    )
 
 
 def compile_group(group: str, said: str = "data.group") -> re.Pattern | None:
@@ -160,7 +176,7 @@ def compile_group(group: str, said: str = "data.group") -> re.Pattern | None:
         ) from error
 
 
-def _descend(tree: Tree) -> PurePosixPath:
+def descend(tree: Tree) -> PurePosixPath:
     """Below wrapping folders such as the one that a zip usually begins with."""
     top = PurePosixPath(".")
     while not any(image.parent == top for image in tree.images):

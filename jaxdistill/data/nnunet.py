@@ -8,6 +8,7 @@ dataset.json                names of labels, both ways about; it may be missing
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -86,34 +87,35 @@ def list_nnunet(tree: Tree) -> tuple[list[Files], list[str]]:
     masks: dict[str, PurePosixPath] = {}
     for file in _within(tree, "labelstr"):
         file_once(tree, masks, stem(file), file)
-    images: dict[str, list[PurePosixPath]] = {}
+    images: dict[str, dict[int, PurePosixPath]] = {}  # by number of the channel
     for file in _within(tree, "imagestr"):
-        name, numbered_name = stem(file), CHANNEL.fullmatch(stem(file))
+        name, number, named = stem(file), 0, CHANNEL.fullmatch(stem(file))
         # A case may end in four digits of its own: its label tells.
-        if numbered_name and name not in masks:
-            name = numbered_name[1]
-        images.setdefault(name, []).append(file)
+        if named and name not in masks:
+            name, number = named[1], int(named[2])
+        file_once(tree, images.setdefault(name, {}), number, file)
     if not images or not masks:
         raise InputError(
             f"{tree.path} holds {len(images)} images in imagesTr and {len(masks)} masks"
             f" in labelsTr: name the folder or zip that holds {HOLDING}"
         )
-    count = Counter(map(len, images.values())).most_common(1)[0][0]
+    sets = [tuple(sorted(files)) for files in images.values()]
+    usual = Counter(sets).most_common(1)[0][0]
     site = shown(tree.path.name).split(".")[0]
     listed = [
-        Files(name, site, tuple(files), masks[name])
+        Files(name, site, tuple(files[number] for number in usual), masks[name])
         for name, files in sorted(images.items())
-        if name in masks and len(files) == count
+        if name in masks and tuple(sorted(files)) == usual
     ]
     faults = [
-        f"{tree.name(files[0])} is of a case with {len(files)} channels, others {count}"
-        ": add the missing files or remove the case"
+        f"{tree.name(_first(files))} is of a case with channels {_told(files)}, others "
+        f"have {_told(usual)}: add the missing files or remove the case"
         for files in images.values()
-        if len(files) != count
+        if tuple(sorted(files)) != usual
     ]
     faults += [
-        f"{tree.name(files[0])} has no mask {name} in labelsTr: add it or remove the "
-        "image"
+        f"{tree.name(_first(files))} has no mask {name} in labelsTr: add it or remove "
+        "the image"
         for name, files in images.items()
         if name not in masks
     ]
@@ -170,6 +172,14 @@ def labels_of(tree: Tree) -> Labels | None:
             "background: number them 0, 1, 2 and so on"
         )
     return numbered(names, ignored)
+
+
+def _first(files: Mapping[int, PurePosixPath]) -> PurePosixPath:
+    return files[min(files)]
+
+
+def _told(numbers: Iterable[int]) -> str:
+    return ", ".join(f"{number:04}" for number in sorted(numbers))
 
 
 def _within(tree: Tree, folder: str) -> list[PurePosixPath]:

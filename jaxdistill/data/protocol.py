@@ -84,7 +84,7 @@ def leave_one_out(
 def patient(case: Case, pattern: re.Pattern | None = None) -> str:
     """Whose the case is, by its name."""
     if pattern is not None:
-        return group_of(case.name, case.name, pattern, PATTERN)
+        return group_of(case.name, pattern, PATTERN)
     eye = EYE.fullmatch(case.name)
     return eye[1] if eye else case.name
 

@@ -1,6 +1,6 @@
 """A folder or zip with a folder a site, images and masks side by side in each.
 
-    SITE/images/NAME.jpg    SITE/masks/NAME.png    SITE/fov/NAME.png, if there is one
+    SITE/images/NAME.jpg    SITE/masks/NAME.png    SITE/fov/NAME.png, if there are any
 
 Masks hold class numbers, of which 255 does not count; where no mask tells of more than
 one class, whatever its values, the upper half of them is that class.
@@ -43,6 +43,7 @@ KINDS = {
     **dict.fromkeys(("masks", "mask", "labels", "label"), "masks"),
     "fov": "fov",
 }
+ONE_OF = {"masks": "mask", "fov": "field of view"}
 RETINAL_VESSELS = ("retinal_vessels_3site.zip", "retinal_vessels")
 Found = dict[str, dict[str, dict[str, PurePosixPath]]]  # site, kind, name in capitals
 
@@ -110,7 +111,7 @@ def list_sites(tree: Tree) -> tuple[list[Files], list[str]]:
     pictures = set(tree.images)
     for file in tree.files:
         kind = KINDS.get(file.parent.name.lower())
-        read = file in pictures or (is_volume(file) and kind != "fov")
+        read = file in pictures or is_volume(file)
         if kind and read and len(file.parts) > 2:
             here = found.setdefault(file.parts[-3], {})
             file_once(tree, here.setdefault(kind, {}), stem(file).upper(), file)
@@ -125,20 +126,22 @@ def list_sites(tree: Tree) -> tuple[list[Files], list[str]]:
     for site, kinds in sorted(found.items()):
         images, masks = kinds.get("images", {}), kinds.get("masks", {})
         _check_names(tree, site, images, masks)
+        beside = {kind: kinds[kind] for kind in ONE_OF if kind in kinds}
         for key, file in images.items():
-            if key in masks:
+            if lacking := [kind for kind, files in beside.items() if key not in files]:
+                faults.append(
+                    f"{tree.name(file)} has no {ONE_OF[lacking[0]]} {stem(file)} in "
+                    f"{site}/{lacking[0]}: add it or remove the image"
+                )
+            else:
                 view = kinds.get("fov", {}).get(key)
                 case = _name(site, stem(file))
                 listed.append(Files(case, site, (file,), masks[key], view))
-            else:
-                faults.append(
-                    f"{tree.name(file)} has no mask {stem(file)} in {site}/masks: add "
-                    "it or remove the image"
-                )
         faults += [
-            f"{tree.name(file)} is a mask without its image in {site}/images: add the "
-            "image or remove the mask"
-            for key, file in masks.items()
+            f"{tree.name(file)} is a {ONE_OF[kind]} without its image in "
+            f"{site}/images: add the image or remove the {ONE_OF[kind]}"
+            for kind, files in beside.items()
+            for key, file in files.items()
             if key not in images
         ]
     return listed, faults
@@ -172,6 +175,6 @@ def _labels(tree: Tree, listed: list[Files], names: tuple[str, ...]) -> Labels:
         )
     if not names:
         return as_found(numbers_in(tree, listed), f"{tree.path}")
-    if len(names) == 2 and not are_classes(numbers_in(tree, listed)):
-        return halves(*names)
+    if len(names) == 2 and not are_classes(found := numbers_in(tree, listed)):
+        return halves(found, *names)
     return numbered(dict(enumerate(names)), IGNORED)

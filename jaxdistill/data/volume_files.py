@@ -20,6 +20,8 @@ from jaxdistill.foreign.files import expanded, short
 
 INSTALL = 'pip install "jaxdistill[medical]"'
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mnc")
+PLAIN = {".nii.gz": ".nii", ".mgz": ".mgh"}  # what is packed, and what is not
+GZIP = b"\x1f\x8b"
 MOST_VOXELS = 2**28  # 512 x 512 x 1024
 MOST_BYTES = 2**30
 MOST_HEADER = 2**24
@@ -35,16 +37,42 @@ def by(shape: tuple[int, ...]) -> str:
 
 @contextlib.contextmanager
 def on_disk(source: str | os.PathLike | bytes, name: str) -> Iterator[Path]:
-    """A path, made for bytes: nibabel tells kinds of files by their suffixes."""
+    """A path whose suffix is true, made for bytes and for files that are misnamed.
+
+    nibabel tells kinds of files by their suffixes, and people rename what is packed.
+    """
     if not isinstance(source, bytes):
-        yield expanded(source)
-        return
-    lower = name.lower()
-    suffix = ".nii.gz" if lower.endswith(".nii.gz") else Path(lower).suffix
+        path = expanded(source)
+        if not path.is_file() or _suffix(path.name, _start(path)) == _end(path.name):
+            yield path
+            return
+        source = path.read_bytes()
     with tempfile.TemporaryDirectory(prefix="jaxdistill-") as folder:
-        path = Path(folder) / f"volume{suffix}"
+        path = Path(folder) / f"volume{_suffix(name, source)}"
         path.write_bytes(source)
         yield path
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, none of one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(GZIP))
+    except OSError:
+        return b""
+
+
+def _end(name: str) -> str:
+    lower = name.lower()
+    return ".nii.gz" if lower.endswith(".nii.gz") else Path(lower).suffix
+
+
+def _suffix(name: str, start: bytes) -> str:
+    """The suffix of a name, of what is packed where its first bytes say so."""
+    end, packed = _end(name), start.startswith(GZIP)
+    if not start or end not in PLAIN.keys() | PLAIN.values():
+        return end
+    return next(p if packed else q for p, q in PLAIN.items() if end in (p, q))
 
 
 def open_volume(path: Path, name: str) -> Any:

@@ -8,6 +8,7 @@ too: their sum over channels does the same as three equal channels would.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +117,8 @@ def fold_norms(tensors: Tensors) -> dict[str, Any]:
 
         scale' = scale / sqrt(var + 1e-5),   bias' = bias - mean scale'
 
-    For backbones with `norm="affine"`, whose outputs are then those of evaluation.
+    For backbones with `norm="affine"`, whose outputs are then those of evaluation. A
+    norm without a scale or a bias of its own has 1 and 0.
     """
     folded = {n: x for n, x in tensors.items() if not _of_running(n)}
     for name in tensors:
@@ -125,23 +127,27 @@ def fold_norms(tensors: Tensors) -> dict[str, Any]:
             mean, var = (
                 np.asarray(tensors[at + f"running_{m}"]) for m in ("mean", "var")
             )
-            scale = np.asarray(tensors[at + "weight"]) / np.sqrt(var + EPS)
-            folded[at + "weight"] = scale
-            folded[at + "bias"] = np.asarray(tensors[at + "bias"]) - mean * scale
+            own = np.asarray(tensors.get(at + "weight", 1.0))
+            scale = folded[at + "weight"] = own / np.sqrt(var + EPS)
+            bias = np.asarray(tensors.get(at + "bias", 0.0))
+            folded[at + "bias"] = bias - mean * scale
     return folded
 
 
 def starts_of(tensors: Tensors, table: Table) -> list[str]:
-    """What names of the table's kind begin with, as "backbone." or "module."."""
+    """What most names of the table's kind begin with, as "backbone." or "module.".
+
+    Several where networks of one kind lie side by side; "" for names as they are.
+    """
     known = [row.public.format(i=0, s=1, b=0) for row in table]
-    return sorted(
-        {
-            name.removesuffix(public)
-            for name in tensors
-            for public in known
-            if name.endswith("." + public)
-        }
+    found = Counter(
+        name.removesuffix(public)
+        for name in tensors
+        for public in known
+        if name == public or name.endswith("." + public)
     )
+    most = max(found.values(), default=0)
+    return sorted(start for start, count in found.items() if count == most)
 
 
 def has_running(tensors: Tensors) -> bool:
@@ -168,9 +174,12 @@ def _turned(row: Row, tensor: Any, like: Any, grid: Grid | None) -> jax.Array:
     elif tensor.ndim == RANKS.get(row.turn, tensor.ndim):
         turned = TURNS[row.turn](tensor, like.shape)
     if turned.shape != like.shape:
+        large = row.public == "conv1.weight" and tensor.shape[2:] == (7, 7)
+        remedy = ", with stem='large'" if large else ""
         raise InputError(
             f"weights {row.public!r} of shape {tensor.shape} do not fit {row.ours} of "
-            f"shape {like.shape}: build the network in the size that they were made for"
+            f"shape {like.shape}: build the network in the size that they were made "
+            f"for{remedy}"
         )
     return jnp.asarray(turned, like.dtype)
 

@@ -29,13 +29,19 @@ PRETEXTS: dict[str, Callable[..., Pretext]] = {
 
 
 class Recipe(NamedTuple):
-    """What a pretext asks for beside its backbone, and how it is usually trained."""
+    """What a pretext asks for beside its backbone, and how it is usually trained.
+
+    `without` names what of a regime and of views it has no use for.
+    """
 
     parts: Mapping[str, Part]
     regime: Regime
     viewing: Viewing
+    without: tuple[str, ...] = ()
 
 
+_LARGE = ("frozen", "local", "locals")  # no last layer that waits, no small views
+_ALONE = ("momentum", *_LARGE)  # and no target that follows
 _PLAIN = Regime(lr_batch=256, lr_last=0.0, clip=0.0, frozen=0.0)
 _BYOL = Recipe(
     {
@@ -50,9 +56,11 @@ _BYOL = Recipe(
         lr=0.3,
         warmup=10.0,
         weight_decay=1e-6,
+        weight_decay_last=1e-6,
         momentum=0.99,
     ),
     Viewing("byol", locals=0),
+    _LARGE,
 )
 
 #: BYOL at 300 epochs, MAE at 800 and the others at 100. SKD, whose own is not known,
@@ -79,8 +87,10 @@ RECIPES: dict[str, Recipe] = {
             lr=0.05,
             warmup=0.0,
             weight_decay=1e-4,
+            weight_decay_last=1e-4,
         ),
         Viewing("simsiam", locals=0),
+        _ALONE,
     ),
     "mae": Recipe(
         {"decoder": Part("decoder", settings={"width": 512, "depth": 8, "heads": 16})},
@@ -94,6 +104,7 @@ RECIPES: dict[str, Recipe] = {
             squares=0.95,
         ),
         Viewing("mae", locals=0),
+        _ALONE,
     ),
     "dino": Recipe(
         {

@@ -22,6 +22,7 @@ from jaxdistill.data.pool import counts
 from jaxdistill.data.prints import prints
 from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import InputError
+from jaxdistill.foreign.files import expanded
 from jaxdistill.jobs.labels import figure
 from jaxdistill.jobs.labels import table as tables
 from jaxdistill.jobs.labels.cells import FAILED, Bench
@@ -29,10 +30,15 @@ from jaxdistill.jobs.labels.plan import TUNED, Cell, Plan, digest_of, plan
 from jaxdistill.jobs.labels.tuning import pretrained
 from jaxdistill.jobs.lessons.classifying import ship
 from jaxdistill.jobs.lessons.judging import Record, require_judged
+from jaxdistill.jobs.lessons.starting import begin_with
 from jaxdistill.jobs.lessons.training import Room, facts_of
 from jaxdistill.jobs.settings import build_labelling as build
 from jaxdistill.jobs.settings.apart import require_outside
-from jaxdistill.jobs.settings.build_backbones import build_films, build_unlabelled
+from jaxdistill.jobs.settings.build_backbones import (
+    build_backbones,
+    build_films,
+    build_unlabelled,
+)
 from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
 from jaxdistill.networks.counts import parameters
 from jaxdistill.run import figures
@@ -58,7 +64,7 @@ def compare(config: Config, workdir: Path, say: Callable = print) -> list[Row]:
 def finetune(config: Config, workdir: Path, say: Callable = print) -> list[Row]:
     """Tune the backbone of `config.start`; the largest number's first draw is kept.
 
-    Raises `InputError` where no weights are named.
+    Raises `InputError` where no weights are named, or none that it can begin with.
     """
     config = resolve(config)
     if not config["start"]:
@@ -93,7 +99,9 @@ def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> lis
     began = time.perf_counter()
     workdir = place(workdir)
     named = tuple(row for row in wanted.rows if row in PRETEXTS)
-    with _opened(config, workdir, say, named, judged=True) as (home, room):
+    start = config["start"] if wanted.rows == (TUNED,) else ""
+    opened = _opened(config, workdir, say, named, judged=True, start=start)
+    with opened as (home, room):
         bench = Bench(room, config)
         cells = {cell: bench.score(cell) for cell in wanted.cells}
         bench.keep(wanted.rows)
@@ -104,7 +112,7 @@ def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> lis
         if figures.available():
             figure.by_labels(home.figures / "labels.png", rows)
         if wanted.rows == (TUNED,):
-            _keep_tuned(room, config, bench, wanted)
+            _keep_tuned(room, config, bench, cells)
         summary = _summary(room, rows, cells)
         summary |= costs(home, time.perf_counter() - began)
         settled = all(one.get("final", True) for one in cells.values())
@@ -112,23 +120,34 @@ def _compared(config: Config, workdir: Path, wanted: Plan, say: Callable) -> lis
     return rows
 
 
-def _keep_tuned(room: Room, config: Config, bench: Bench, wanted: Plan) -> None:
-    """The first draw's network at the largest number of labels, as a file."""
-    most = max(wanted.per_class)
+def _keep_tuned(
+    room: Room, config: Config, bench: Bench, cells: Mapping[Cell, Record]
+) -> None:
+    """The first draw's network at the largest number of labels, as a file.
+
+    Where that number could not be tuned, as of too few films, it is the next largest.
+    """
     file = room.folder / "model.safetensors"
-    cell = next(c for c in wanted.cells if c.per_class == most)
-    told = f"{cell.name}_{digest_of(config, cell)}"
-    kept = usable(file, lambda path: read_weights(path)[1])
-    if (kept or {}).get("cell") == told and "use" in (kept or {}):
-        return
-    if FAILED in bench.score(cell):
-        if kept is not None:
+    kept = usable(file, lambda path: read_weights(path)[1]) or {}
+    firsts = [cell for cell in cells if cell.draw == 0]
+    firsts.sort(key=lambda cell: -cell.per_class)
+    cell = next((one for one in firsts if FAILED not in cells[one]), None)
+    if cell is None:
+        room.say(f"note: nothing could be tuned, so that there is no {file.name}")
+        if kept:
             room.say(f"note: {file} is of other labels, and kept as {set_aside(file)}")
-    else:
-        params = {"student": jax.device_get(bench.model(cell))}
-        facts = facts_of(config, room.pool) | {"cell": told}
-        blur = config["eval"]["blur"]
-        ship(file, params, facts, room.pool, blur, bench.score(cell))
+        return
+    if cell != firsts[0]:
+        room.say(
+            f"note: {file.name} is of {cell.per_class} films a class, as "
+            f"{firsts[0].per_class} could not be tuned"
+        )
+    told = f"{cell.name}_{digest_of(config, cell)}"
+    if kept.get("cell") == told and "use" in kept:
+        return
+    params = {"student": jax.device_get(bench.model(cell))}
+    facts = facts_of(config, room.pool) | {"cell": told}
+    ship(file, params, facts, room.pool, config["eval"]["blur"], cells[cell])
 
 
 @contextlib.contextmanager
@@ -138,14 +157,22 @@ def _opened(
     say: Callable,
     pretexts: tuple[str, ...],
     judged: bool = False,
+    start: str = "",
 ) -> Iterator[tuple[Workdir, Room]]:
-    """The work folder and what lessons in it share; the configuration checked."""
+    """The work folder and what lessons in it share; the configuration checked.
+
+    So are the weights of `start`: a folder keeps to those that it was begun with.
+    """
     split_cpu(config["devices"]["cpu"])
     require_outside(config, workdir)
     pool = build_films(config)
     if judged:
         require_judged(pool)
     further = build_unlabelled(config, pool)
+    if start:
+        backbone = build_backbones(config, pool).backbone
+        fresh = {"trunk": backbone.init(jax.random.key(0))}
+        begin_with(expanded(start), fresh, backbone, lambda text: None)
     for name in pretexts:
         build.build_pretraining(config, pool, name)
     record, inputs = lasting(config, "labels", LATER), prints(pool, further)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
+from jaxdistill.data.class_layout import is_mask
 from jaxdistill.data.images import read_image
 from jaxdistill.data.pixels import fit_image
 from jaxdistill.data.tree import open_tree
@@ -174,7 +175,8 @@ def _within(path: Path) -> Iterator[Film]:
         return lambda: read_image(tree.read(file), tree.name(file))
 
     for file in tree.images:
-        yield tree.name(file), reader(file)
+        if not is_mask(file.parts, 0):
+            yield tree.name(file), reader(file)
 
 
 def _require_ours(out: Path, like: Row) -> None:

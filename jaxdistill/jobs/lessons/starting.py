@@ -61,13 +61,17 @@ def begin_with(
         tensors = fold_norms(tensors)
     table, grid = PUBLIC[family], backbone.grid if backbone.patch else None
     starts = starts_of(tensors, table)
-    plain = any(row.public in tensors for row in table)
+    if len(starts) > 1:
+        raise InputError(
+            f"{file} holds several networks, under {', '.join(map(repr, starts))}: "
+            "save the one to begin with in a file of its own"
+        )
     loaded = load_weights(
         tensors,
         table,
         params["trunk"],
         grid=grid,
-        within=starts[0] if len(starts) == 1 and not plain else "",
+        within="".join(starts),
         strict=False,
     )
     for what, names in {"missing": loaded.missing, "unused": loaded.unused}.items():

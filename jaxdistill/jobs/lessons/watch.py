@@ -28,15 +28,14 @@ def collapse(every: int, say: Callable, name: str) -> Event:
 
 def _fault(now: Moment) -> str | None:
     """What has collapsed, if anything, and what helps."""
-    centre = now.state.memory
     if "spread" in now.values and (spread := float(now.values["spread"])) < NARROW:
         return (
             "all films have one direction since step {step} "
             f"(spread {spread:.3f} of 1): lower lr, or raise batch"
         )
-    if not hasattr(centre, "doubt"):
+    if "doubt" not in now.values:
         return None
-    entropy, doubt = float(centre.entropy), float(centre.doubt)
+    entropy, doubt = float(now.values["entropy"]), float(now.values["doubt"])
     if entropy >= ONE and doubt <= ALL:
         return None
     how, remedy = (

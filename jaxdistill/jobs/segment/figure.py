@@ -51,6 +51,8 @@ def by_site(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     Bars begin at 0, so that their lengths say what they are; numbers tell them apart.
     """
     names = [n for n in HUES if any(row["trained"] == n for row in rows)]
+    if not names:
+        return
     sites = list(dict.fromkeys(row["site"] for row in rows))
     sites = [*(s for s in sites if s != MEAN), MEAN]
     figure = blank(max(4.5, 1.0 * len(sites) + 1.6), 3.4)

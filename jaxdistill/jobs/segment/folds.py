@@ -39,6 +39,15 @@ def run_fold(
     """Everyone of one fold and seed, trained and scored; failures by name."""
     bench: Bench = {}
     taught: dict[str, Tutors | None] = {}
+    own = next((p for p in pupils if p.name == "distilled"), pupils[0])
+
+    def judge(one: Judged) -> None:
+        try:
+            score(room, config, seat, one)
+        except Diverged as error:
+            fail(room, seat, one.name, str(error), reasons)
+        else:
+            bench[one.name, seat.unseen, seat.seed] = one
 
     def teachers(pupil: Pupil) -> Tutors | None:
         """Those of a student, judged as well; None where their training failed."""
@@ -51,16 +60,12 @@ def run_fold(
             except Diverged as error:
                 taught[key] = None
                 fail(room, seat, name, str(error), reasons)
-                return None
-            one = Judged(name, key, found)
-            score(room, config, seat, one)
-            bench[name, seat.unseen, seat.seed] = one
+            else:
+                judge(Judged(name, key, found))
         return taught[key]
 
-    own = next((p for p in pupils if p.name == "distilled"), pupils[0])
     teachers(own)
-    found = {p.name: _kept(room, p, seat) for p in pupils}
-    missing = [p for p in pupils if found[p.name] is None]
+    missing = [p for p in pupils if _kept(room, p, seat) is None]
     for group in begun(room, seat, pupils, missing):
         if (taught_by := teachers(group[-1])) is None:
             for pupil in (p for p in group if p in missing and _listens(p.config)):
@@ -70,13 +75,11 @@ def run_fold(
         for pupil in group:
             if pupil in missing and pupil.name in trained:
                 _keep(room, pupil, seat, trained[pupil.name])
-                found[pupil.name] = _kept(room, pupil, seat)
     for pupil in pupils:
         if _listens(pupil.config):
             teachers(pupil)
-        if (one := found[pupil.name]) is not None:
-            score(room, config, seat, one)
-            bench[pupil.name, seat.unseen, seat.seed] = one
+        if (one := _kept(room, pupil, seat)) is not None:
+            judge(one)
     return bench
 
 

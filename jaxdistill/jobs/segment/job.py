@@ -18,10 +18,10 @@ from typing import Any
 from jaxdistill.data.prints import site_prints
 from jaxdistill.data.slices import frame, slices_of
 from jaxdistill.engine.mesh import make_mesh, split_cpu
-from jaxdistill.errors import Diverged, InputError
+from jaxdistill.errors import InputError
 from jaxdistill.jobs.segment import pictures
 from jaxdistill.jobs.segment import table as tables
-from jaxdistill.jobs.segment.folds import Bench, fail, run_fold
+from jaxdistill.jobs.segment.folds import Bench, run_fold
 from jaxdistill.jobs.segment.judging import costs, score, worth
 from jaxdistill.jobs.segment.lessons import Room, Seat
 from jaxdistill.jobs.segment.models import load_model, save_program
@@ -68,11 +68,11 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
             for unseen, fold in wanted.folds.items():
                 seat = Seat(unseen, fold, seed)
                 bench |= run_fold(room, config, seat, wanted.pupils, reasons)
-        scores = _scores(room, config, wanted, bench, reasons)
-        bench = {at: bench[at] for at in scores}
+        scores = _scores(room, config, wanted, bench)
         rows = _rows(room, config, wanted, bench, scores)
         _write(home, room, config, wanted, bench, rows, scores, reasons)
         summary = _summary(config, wanted, rows, scores, reasons, home)
+        summary |= {"scores": _cases(room, wanted, bench)}
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
@@ -118,18 +118,12 @@ def _stride(config: Config, wanted: Plan) -> int:
     return max(strides)
 
 
-def _scores(
-    room: Room, config: Config, wanted: Plan, bench: Bench, reasons: dict[str, str]
-) -> tables.Scores:
-    """What every network is worth; one without finite answers leaves its reason."""
-    found = {}
-    for at, one in bench.items():
-        seat = _seat(wanted, at)
-        try:
-            found[at] = worth(score(room, config, seat, one))
-        except Diverged as error:
-            fail(room, seat, at[0], str(error), reasons)
-    return found
+def _scores(room: Room, config: Config, wanted: Plan, bench: Bench) -> tables.Scores:
+    """What every network is worth."""
+    return {
+        at: worth(score(room, config, _seat(wanted, at), one))
+        for at, one in bench.items()
+    }
 
 
 def _rows(
@@ -143,6 +137,15 @@ def _rows(
         facts[name]["bytes"] = sum(f.stat().st_size for f in one.networks.files)
     sites = list(wanted.folds)
     return tables.rows_of(names, sites, wanted.seeds, scores, facts)
+
+
+def _cases(room: Room, wanted: Plan, bench: Bench) -> dict[str, Any]:
+    """The scores of every network by case, as their files are called."""
+    files = (
+        one.file(room, _seat(wanted, at), "scores", ".json")
+        for at, one in bench.items()
+    )
+    return {file.stem: read_record(file) for file in sorted(files)}
 
 
 def _seat(wanted: Plan, place: tuple[str, str, int]) -> Seat:
@@ -192,10 +195,5 @@ def _summary(
         "skipped": pool.skipped,
         "failed": reasons,
         "protocol": config["protocol"],
-        "scores": {
-            file.stem: told
-            for file in sorted((home.path / "scores").glob("*.json"))
-            if (told := usable(file, read_record)) is not None
-        },
         "figures": [str(path.relative_to(home.path)) for path in drawn],
     }

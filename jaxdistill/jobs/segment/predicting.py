@@ -2,8 +2,8 @@
 
 NIfTI and what else nibabel reads get a mask of the same affine, header and shape as
 their image; pictures get a PNG of class numbers. Where a network looks at several
-modalities, a case is as many volumes, `NAME_0000`, `NAME_0001`, ... as nnU-Net has
-them. A file that cannot be used is told and passed over; the others are not lost by it.
+modalities, a case is as many files, `NAME_0000`, `NAME_0001`, ... as nnU-Net has them.
+A file that cannot be used is told and passed over; the others are not lost by it.
 """
 
 import dataclasses
@@ -25,6 +25,8 @@ from jaxdistill.jobs.segment.models import Model, load_model
 from jaxdistill.run.files import moved_in
 from jaxdistill.segmentation.inference import masks_of, predict
 from jaxdistill.types import Case
+
+UNTOLD = dict.fromkeys((".mgh", ".mgz"), ", as no file of its kind can")
 
 
 class Way(NamedTuple):
@@ -76,13 +78,15 @@ def run(
 def opened(paths: Sequence[Path], facts: Mapping[str, Any]) -> Case:
     """A case without a mask, read as the model's training files were."""
     settings, wanted = facts.get("data", {}), _channels(facts)
-    known = {k: settings[k] for k in ("axis", "normalise", "size") if k in settings}
-    case = open_case(*paths, reading=Reading(channels=wanted, **known))
+    told = ("axis", "normalise", "geometry", "size")
+    known = {key: settings[key] for key in told if key in settings}
+    each = wanted // _parts(facts, paths[0])
+    case = open_case(*paths, reading=Reading(channels=each, **known))
     if (found := case.image.shape[-1]) != wanted:
         raise InputError(
             f"{paths[0]} has {found} channel{'s' * (found > 1)}, but the network was "
             f"trained on {wanted}: give it images of the kind that it knows, several "
-            "modalities as volumes NAME_0000, NAME_0001, ..."
+            "modalities as files NAME_0000, NAME_0001, ..."
         )
     if values := tuple(facts.get("values", ())):
         origin = case.origin._replace(values=values)
@@ -109,6 +113,12 @@ def _channels(facts: Mapping[str, Any]) -> int:
     return facts["channels"] // (2 * facts.get("neighbours", 0) + 1)
 
 
+def _parts(facts: Mapping[str, Any], file: Path) -> int:
+    """How many files a case has: volumes are of one channel, pictures of some."""
+    each = 1 if is_volume(file.name) else facts.get("data", {}).get("channels", 1)
+    return max(1, _channels(facts) // each)
+
+
 def _cases(
     files: Iterable[Path], facts: Mapping[str, Any]
 ) -> dict[Path, tuple[Path, ...]]:
@@ -117,37 +127,42 @@ def _cases(
     Raises `InputError` for a file that is given twice, and for modalities of a case
     that are not numbered from 0000 on.
     """
-    found: dict[Path, list[Path]] = {}
+    found: dict[Path, dict[int | None, Path]] = {}
     known = set[Path]()
     for file in files:
         if (whole := file.resolve()) in known:
             raise InputError(f"{file} is given twice: name every file once")
         known.add(whole)
-        named = CHANNEL.fullmatch(start := stem(PurePosixPath(file.name)))
-        several = named and _channels(facts) > 1 and is_volume(file.name)
-        rest = file.name.removeprefix(start)
-        name = file.with_name(f"{named[1]}{rest}") if named and several else file
-        found.setdefault(name, []).append(file)
+        name, number = _numbered(file, facts)
+        found.setdefault(name, {})[number] = file
     for name, case in found.items():
-        numbers = [CHANNEL.fullmatch(stem(PurePosixPath(f.name))) for f in sorted(case)]
-        told = [int(m[2]) for m in numbers if m and name not in case]
-        if told != list(range(len(told))):
-            has = ", ".join(f.name for f in sorted(case))
+        if set(case) not in ({None}, set(range(len(case)))):
+            has = ", ".join(sorted(file.name for file in case.values()))
             raise InputError(
                 f"the modalities of {name} are {has}: number them as in the training, "
                 "from _0000 on"
             )
-    return {name: tuple(sorted(case)) for name, case in found.items()}
+    return {
+        name: tuple(case[n] for n in sorted(case, key=lambda n: n or 0))
+        for name, case in found.items()
+    }
+
+
+def _numbered(file: Path, facts: Mapping[str, Any]) -> tuple[Path, int | None]:
+    """The path that a case of one file would have, and which of several this one is."""
+    start = stem(PurePosixPath(file.name))
+    named = CHANNEL.fullmatch(start)
+    if named is None or _parts(facts, file) < 2:
+        return file, None
+    return file.with_name(named[1] + file.name.removeprefix(start)), int(named[2])
 
 
 def _target(out: Path, file: Path) -> Path:
     """Where the mask of a file goes: its own name, and a suffix that can be written."""
-    name = file.name
-    if not is_volume(name):
-        return out / f"{Path(name).stem}.png"
-    if name.lower().endswith(WRITTEN):
-        return out / name
-    return out / f"{Path(name).stem}.nii.gz"
+    if file.name.lower().endswith(WRITTEN):
+        return out / file.name
+    suffix = ".nii.gz" if is_volume(file.name) else ".png"
+    return out / f"{stem(PurePosixPath(file.name))}{suffix}"
 
 
 def _require_apart(plans: Sequence[tuple[tuple[Path, ...], Path]]) -> None:
@@ -166,12 +181,14 @@ def _require_apart(plans: Sequence[tuple[tuple[Path, ...], Path]]) -> None:
                 )
         if target.exists() and not is_ours(target):
             raise InputError(
-                f"{target} is there and does not tell that this command predicted it: "
-                "name another --out, or move it away"
+                f"{target} is there and does not tell that this command predicted it"
+                f"{UNTOLD.get(target.suffix.lower(), '')}: name another --out, or move "
+                "it away"
             )
         if (name := str(target).casefold()) in seen:
             raise InputError(
                 f"{seen[name]} and {paths[0]} would both be written to {target}: "
-                "give them names of their own, or predict them one at a time"
+                "give them names of their own, or predict each into an --out of its "
+                "own"
             )
         seen[name] = paths[0]

@@ -19,7 +19,7 @@ def stages(path: str | os.PathLike, rows: Sequence[Row]) -> None:
     Raises `InputError` without Matplotlib.
     """
     by = {row["trained"]: row for row in rows}
-    main = [n for n in by if n == SUPERVISED or n.startswith(f"{MAIN}_")]
+    main = [n for n in by if n == SUPERVISED or _is_stage(n)]
     others = [name for name in by if name not in main]
     figure = blank(1.0 * len(by) + 2.2, 3.4)
     ax = figure.subplots()
@@ -112,4 +112,9 @@ def _hue(name: str) -> str:
         return ORANGE
     if name == CEILING:
         return GREY
-    return BLUE if name.startswith(f"{MAIN}_") else PURPLE
+    return BLUE if _is_stage(name) else PURPLE
+
+
+def _is_stage(name: str) -> bool:
+    """Whether it is one of the main stages, and no variant of such a name."""
+    return name.removeprefix(f"{MAIN}_").isdecimal()

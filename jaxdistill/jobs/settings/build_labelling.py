@@ -29,14 +29,15 @@ def build_pretraining(config: Config, pool: Pool, name: str) -> Pretext:
     built = build_backbones(config, pool)
     changes = {part: told[part] for part in recipe.parts}
     parts = build_parts(recipe.parts, built.backbone, pool.image_shape[2], **changes)
-    views = build_views(told["views"], built, pool)
+    views = build_views(recipe.viewing._asdict() | told["views"], built, pool)
     own = {key: told[key] for key in settings_of(PRETEXTS[name])}
     return build_pretext(name, built.backbone, parts, views, pool.standard, **own)
 
 
 def build_regime(config: Config, name: str) -> Regime:
     """How long and how fast a pretext is trained."""
-    return Regime(**{key: config[name][key] for key in Regime._fields})
+    told = {key: config[name][key] for key in Regime._fields if key in config[name]}
+    return RECIPES[name].regime._replace(**told)
 
 
 def build_tuning(config: Config, pool: Pool) -> Pretext:

@@ -9,7 +9,7 @@ from jaxdistill.data.folds import Folds, divide
 from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
 from jaxdistill.jobs.settings.records import Further
-from jaxdistill.jobs.settings.selftraining import Labels, Stage
+from jaxdistill.jobs.settings.selftraining import FIRST, Labels, Stage
 from jaxdistill.networks.heads import dino_head
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.pretext import Pretext
@@ -28,10 +28,10 @@ def build_folds(config: Config, pool: Pool, further: Unlabelled | None) -> Folds
 
 
 def build_first(config: Config, pool: Pool) -> Pretext:
-    """Training on labels, as the first stage does."""
+    """Training on labels, as the first stage does, on the view that passes see."""
     built = build_backbones(config, pool)
     views = build_views(config["views"], built, pool)
-    return supervised(built.backbone, built.classes, views.first, pool.standard)
+    return supervised(built.backbone, built.classes, views.second, pool.standard)
 
 
 def build_stage(
@@ -47,7 +47,8 @@ def build_stage(
 
 def build_regime(config: Config, section: str) -> Regime:
     """How long and how fast: `config.first` or `config.stage`."""
-    return Regime(**{key: config[section][key] for key in Regime._fields})
+    told = {key: x for key, x in config[section].items() if key in Regime._fields}
+    return (FIRST if section == "first" else Regime())._replace(**told)
 
 
 def build_passes(config: Config) -> Stage:

@@ -111,8 +111,8 @@ def _pretext(name: str) -> Section:
     }
     return {
         **settings_of(PRETEXTS[name]),
-        **usually(settings_of(Regime), recipe.regime),
-        "views": usually(settings_of(Viewing), recipe.viewing),
+        **_but(usually(settings_of(Regime), recipe.regime), *recipe.without),
+        "views": _but(usually(settings_of(Viewing), recipe.viewing), *recipe.without),
         **parts,
     }
 

@@ -26,6 +26,7 @@ ABLATIONS: dict[str, dict] = {
     },
 }
 FIRST = Regime(frozen=0.0)
+UNHEARD = ("momentum", "frozen")  # of labels alone: a stage begins with the student
 
 
 class SelfTraining(NamedTuple):
@@ -107,7 +108,7 @@ def root() -> Section:
         "head": settings_of(dino_head),
         "classes": _but(settings_of(class_head), "outputs"),
         "views": settings_of(Viewing),
-        "first": usually(settings_of(Regime), FIRST),
+        "first": _but(usually(settings_of(Regime), FIRST), *UNHEARD),
         "evolve": settings_of(selfevolving),
         "stage": settings_of(Regime) | settings_of(Stage),
         "eval": settings_of(Judging),
@@ -117,5 +118,5 @@ def root() -> Section:
     }
 
 
-def _but(section: Section, name: str) -> Section:
-    return {key: one for key, one in section.items() if key != name}
+def _but(section: Section, *names: str) -> Section:
+    return {key: one for key, one in section.items() if key not in names}
