@@ -196,48 +196,57 @@ def _descents(
     They take turns in a loop, so that a network is compiled once and has the memory of
     one, however many students there are of it.
     """
+    names = list(students)
+    network = students[names[0]].network
+    each = [states[name].params for name in names]
+    judges = [
+        _judge(students[name], states[name].terms, practice, lesson) for name in names
+    ]
 
     def said(params: Params) -> Outputs:
-        return look(students[names[0]].network, params, lesson.images, key)
+        return look(network, params, lesson.images, key)
 
-    def judge(name: str) -> Callable[[Outputs], tuple]:
-        loss = objective(students[name], practice)
-        slope = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
-
-        def judged(outputs: Outputs) -> tuple:
-            (_, parts), (pushed, terms) = slope(outputs, states[name].terms, lesson)
-            return pushed, (parts, terms)
-
-        return judged
-
-    names = list(students)
-    judges = {name: judge(name) for name in names}
-    each = [states[name].params for name in names]
+    # Terms differ, and branches of a switch must return one shape: the table of all.
     like = jax.eval_shape(said, each[0])
-    blank = {name: jax.eval_shape(judges[name], like)[1] for name in names}
+    shapes = [jax.eval_shape(judge, like)[1] for judge in judges]
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-    def turn(found: dict, now: tuple) -> tuple[dict, Params]:
-        number, params = now
+    def entered(at: int, outputs: Outputs, table: list) -> tuple[Outputs, list]:
+        pushed, told = judges[at](outputs)
+        return pushed, [*table[:at], told, *table[at + 1 :]]
+
+    branches = [partial(entered, at) for at in range(len(names))]
+
+    def turn(table: list, now: tuple) -> tuple[list, Params]:
+        at, params = now
         outputs, pull = jax.vjp(said, params)
+        pushed, table = jax.lax.switch(at, branches, outputs, table)
+        return table, pull(pushed)[0]
 
-        def own(name: str, outputs: Outputs) -> tuple:
-            pushed, told = judges[name](outputs)
-            return pushed, found | {name: told}
-
-        branches = [partial(own, name) for name in names]
-        pushed, found = jax.lax.switch(number, branches, outputs)
-        return found, pull(pushed)[0]
-
-    found, grads = jax.lax.scan(
-        turn,
-        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank),
-        (jnp.arange(len(names)), jax.tree.map(lambda *x: jnp.stack(x), *each)),
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
+    table, grads = jax.lax.scan(turn, blank, (jnp.arange(len(names)), stacked))
+    own = [jax.tree.map(itemgetter(at), grads) for at in range(len(names))]
+    return (
+        {name: parts for name, (parts, _) in zip(names, table, strict=True)},
+        {
+            name: (params, terms)
+            for name, params, (_, terms) in zip(names, own, table, strict=True)
+        },
     )
-    values = {name: parts for name, (parts, _) in found.items()}
-    return values, {
-        name: (jax.tree.map(itemgetter(i), grads), found[name][1])
-        for i, name in enumerate(names)
-    }
+
+
+def _judge(
+    student: Student, terms: dict[str, Params], practice: Practice, lesson: Lesson
+) -> Callable[[Outputs], tuple[Outputs, tuple[dict[str, Scalar], dict]]]:
+    """The loss's gradient by a student's outputs; its parts, and that by its terms."""
+    loss = objective(student, practice)
+    slope = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+
+    def judged(outputs: Outputs):
+        (_, parts), (pushed, moved) = slope(outputs, terms, lesson)
+        return pushed, (parts, moved)
+
+    return judged
 
 
 def optimise(practice: Practice) -> optax.GradientTransformation:
