@@ -108,6 +108,11 @@ def usually(section: Section, record: Any) -> Section:
     }
 
 
+def without(section: Section, *names: str) -> Section:
+    """The section less some of its settings."""
+    return {name: one for name, one in section.items() if name not in names}
+
+
 def declared(section: str, *records: type) -> Callable[[Maker], Maker]:
     """Refuse what makes no sense at every call of a maker; `section` leads its keys.
 

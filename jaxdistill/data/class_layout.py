@@ -121,9 +121,7 @@ def _item(
 ) -> Item:
     split = SPLIT_FOLDERS[parts[0].lower()] if depth == 2 else ""
     name, below = parts[depth - 1], "/".join(parts[depth:])
-    told = patient_in(below, pattern)
-    if told is None and pattern is not None:
-        raise _no_patient(below, pattern)
+    told = group_of(below, pattern) if pattern else patient_in(below)
     whole = unicodedata.normalize("NFC", "/".join(parts))
     return Item(file, split, name, told or whole, below, told is not None)
 
@@ -132,12 +130,15 @@ def group_of(name: str, pattern: re.Pattern, said: str = "data.group") -> str:
     """The patient that a pattern finds in a name; `InputError` where it finds none."""
     told = patient_in(name, pattern, said)
     if told is None:
-        raise _no_patient(name, pattern, said)
+        raise InputError(
+            f"{said}={pattern.pattern!r} does not match {shown(name)!r}; it must find "
+            "the patient in every name: correct the pattern"
+        )
     return told
 
 
 def patient_in(
-    below: str, pattern: re.Pattern | None, said: str = "data.group"
+    below: str, pattern: re.Pattern | None = None, said: str = "data.group"
 ) -> str | None:
     """The patient that a path tells, by a pattern or by `__` in the name, if any.
 
@@ -155,15 +156,6 @@ def patient_in(
         ) from error
     found = match[min(pattern.groups, 1)] if match else None
     return None if found is None else unicodedata.normalize("NFC", found)
-
-
-def _no_patient(
-    below: str, pattern: re.Pattern, said: str = "data.group"
-) -> InputError:
-    return InputError(
-        f"{said}={pattern.pattern!r} does not match {shown(below)!r}; it must find the "
-        "patient in every name: correct the pattern"
-    )
 
 
 def compile_group(group: str, said: str = "data.group") -> re.Pattern | None:

@@ -129,9 +129,7 @@ def _patients(below: tuple[str, ...], pattern: re.Pattern | None) -> list[str]:
     """
     ends = ["/".join(below[at:]) for at in range(len(below))]
     found = [name for end in ends if (name := patient_in(end, pattern)) is not None]
-    if not found and pattern is not None:
-        group_of(ends[0], pattern)
-    return found
+    return found or ([group_of(ends[0], pattern)] if pattern else [])  # which refuses
 
 
 def _print(image: np.ndarray) -> bytes:

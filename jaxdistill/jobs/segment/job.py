@@ -72,7 +72,7 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         rows = _rows(room, config, wanted, bench, scores)
         _write(home, room, config, wanted, bench, rows, scores, reasons)
         summary = _summary(config, wanted, rows, scores, reasons, home)
-        summary |= {"scores": _cases(room, wanted, bench)}
+        summary |= {"scores": _by_case(room, wanted, bench)}
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
@@ -139,7 +139,7 @@ def _rows(
     return tables.rows_of(names, sites, wanted.seeds, scores, facts)
 
 
-def _cases(room: Room, wanted: Plan, bench: Bench) -> dict[str, Any]:
+def _by_case(room: Room, wanted: Plan, bench: Bench) -> dict[str, Any]:
     """The scores of every network by case, as their files are called."""
     files = (
         one.file(room, _seat(wanted, at), "scores", ".json")

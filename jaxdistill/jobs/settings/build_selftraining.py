@@ -9,7 +9,7 @@ from jaxdistill.data.folds import Folds, divide
 from jaxdistill.data.unlabelled import Unlabelled
 from jaxdistill.jobs.settings.build_backbones import build_backbones, build_views
 from jaxdistill.jobs.settings.records import Further
-from jaxdistill.jobs.settings.selftraining import FIRST, Labels, Stage
+from jaxdistill.jobs.settings.selftraining import Labels, Stage
 from jaxdistill.networks.heads import dino_head
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.pretext import Pretext
@@ -48,7 +48,7 @@ def build_stage(
 def build_regime(config: Config, section: str) -> Regime:
     """How long and how fast: `config.first` or `config.stage`."""
     told = {key: x for key, x in config[section].items() if key in Regime._fields}
-    return (FIRST if section == "first" else Regime())._replace(**told)
+    return Regime(**told)
 
 
 def build_passes(config: Config) -> Stage:

@@ -15,7 +15,7 @@ from jaxdistill.run.limits import Limit
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.recipes import PRETEXTS, RECIPES
 from jaxdistill.selfsupervised.viewing import KINDS, Viewing
-from jaxdistill.settings import Chosen, Section, Small, settings_of, usually
+from jaxdistill.settings import Chosen, Section, Small, settings_of, usually, without
 
 SCRATCH, TRANSFER = "scratch", "transfer"
 RANDOM, DISTILLED = "random", "distilled"
@@ -90,13 +90,13 @@ def root() -> Section:
         "films": settings_of(Further),
         "labels": settings_of(Labels),
         "backbone": Chosen(BACKBONES, "vit"),
-        "classes": _but(settings_of(class_head), "outputs"),
+        "classes": without(settings_of(class_head), "outputs"),
         **{name: _pretext(name) for name in PRETEXTS},
-        "tuning": settings_of(Tuning) | _but(tuning, *DECIDED),
+        "tuning": settings_of(Tuning) | without(tuning, *DECIDED),
         "network": Chosen(NETWORKS, "convnet"),
         "fresh": settings_of(Fresh),
         "eval": settings_of(Judging),
-        "devices": _but(settings_of(Devices), "population"),
+        "devices": without(settings_of(Devices), "population"),
         "limit": settings_of(Limit),
         **settings_of(Pace),
     }
@@ -111,11 +111,9 @@ def _pretext(name: str) -> Section:
     }
     return {
         **settings_of(PRETEXTS[name]),
-        **_but(usually(settings_of(Regime), recipe.regime), *recipe.without),
-        "views": _but(usually(settings_of(Viewing), recipe.viewing), *recipe.without),
+        **without(usually(settings_of(Regime), recipe.regime), *recipe.without),
+        "views": without(
+            usually(settings_of(Viewing), recipe.viewing), *recipe.without
+        ),
         **parts,
     }
-
-
-def _but(section: Section, *names: str) -> Section:
-    return {key: one for key, one in section.items() if key not in names}

@@ -12,7 +12,7 @@ from jaxdistill.run.limits import Limit
 from jaxdistill.selfsupervised.descent import Regime
 from jaxdistill.selfsupervised.selfevolving import selfevolving
 from jaxdistill.selfsupervised.viewing import Viewing
-from jaxdistill.settings import Chosen, Section, Small, settings_of, usually
+from jaxdistill.settings import Chosen, Section, Small, settings_of, without
 
 # By name, what an ablation changes; `restart` and the like are settings of `stage`.
 ABLATIONS: dict[str, dict] = {
@@ -25,7 +25,6 @@ ABLATIONS: dict[str, dict] = {
         "stage": {"fixed": True, "restart": True},
     },
 }
-FIRST = Regime(frozen=0.0)
 UNHEARD = ("momentum", "frozen")  # of labels alone: a stage begins with the student
 
 
@@ -106,17 +105,13 @@ def root() -> Section:
         "protocol": settings_of(Protocol),
         "backbone": Chosen(BACKBONES, "vit"),
         "head": settings_of(dino_head),
-        "classes": _but(settings_of(class_head), "outputs"),
+        "classes": without(settings_of(class_head), "outputs"),
         "views": settings_of(Viewing),
-        "first": _but(usually(settings_of(Regime), FIRST), *UNHEARD),
+        "first": without(settings_of(Regime), *UNHEARD),
         "evolve": settings_of(selfevolving),
         "stage": settings_of(Regime) | settings_of(Stage),
         "eval": settings_of(Judging),
-        "devices": _but(settings_of(Devices), "population"),
+        "devices": without(settings_of(Devices), "population"),
         "limit": settings_of(Limit),
         **settings_of(Pace),
     }
-
-
-def _but(section: Section, *names: str) -> Section:
-    return {key: one for key, one in section.items() if key not in names}
