@@ -16,11 +16,12 @@ from typing import Any
 from keep import RESULTS, small
 
 from jaxdistill.jobs.segment.figure import by_site
-from jaxdistill.jobs.segment.job import LATER
+from jaxdistill.jobs.segment.rates import Rate
 from jaxdistill.jobs.segment.table import COSTS, METRICS, as_markdown, rows_of
 from jaxdistill.run.files import plain
 from jaxdistill.run.rows import as_csv
 
+JOINED = ("unseen", "seeds", "students")  # of the protocol: what runs may differ in
 MADE = ("device", "git_commit")
 Told = dict[str, Any]
 
@@ -50,6 +51,7 @@ def gather(told: list[Told]) -> Told:
         "rows": rows_of(list(facts), sites, seeds, scores, facts),
         "runs": list(runs.values()),
         "failed": {k: v for one in told for k, v in one["failed"].items()},
+        "rates": {k: v for one in told for k, v in one.get("rates", {}).items()},
         "protocol": {"unseen": "", "seeds": seeds, "students": students},
         "wall_seconds": sum(one["wall_seconds"] for one in told),
         "peak_memory_bytes": max(one["peak_memory_bytes"] for one in told),
@@ -67,7 +69,9 @@ def main(name: str, files: list[Path]) -> None:
     """Write the table of the summaries in files."""
     told = [small(json.loads(file.read_text())) for file in files]
     joined = gather(told)
-    table = as_markdown(joined["rows"], joined["failed"], scores_of(joined["runs"]))
+    rates = {seat: Rate(**rate).said for seat, rate in joined["rates"].items()}
+    scores = scores_of(joined["runs"])
+    table = as_markdown(joined["rows"], joined["failed"], scores, rates)
     (RESULTS / f"{name}.md").write_text(table)
     (RESULTS / f"{name}.csv").write_text(as_csv(joined["rows"]))
     text = json.dumps(plain(joined), indent=1, ensure_ascii=False)
@@ -87,7 +91,7 @@ def scores_of(runs: list[Told]) -> dict[tuple[str, str, int], dict[str, float]]:
 
 def _settings(told: Told) -> Told:
     """What decides a number, but for what may differ."""
-    protocol = {k: v for k, v in told["protocol"].items() if k not in LATER}
+    protocol = {k: v for k, v in told["protocol"].items() if k not in JOINED}
     return {**told["config"], "protocol": protocol}
 
 

@@ -333,7 +333,7 @@ def test_a_site_that_was_missed_gives_no_better_mean():
     means_of = {r["trained"]: r for r in rows if r["site"] == tables.MEAN}
     assert means_of["alone"]["hd95"]["mean"] == 16.0
     assert means_of["distilled"]["hd95"]["n"] == 0
-    told = tables.as_markdown(rows, {}, found)
+    told = tables.as_markdown(rows, {}, found, {})
     assert "masks missed" in told.splitlines()[0]
     assert "| distilled | 0.450 (1) | 0.500 (1) | –" in " ".join(told.split())
 
@@ -465,10 +465,45 @@ def test_validation_chooses_a_student_for_each_site_and_seed():
     chosen = {row["site"]: row for row in rows if row["trained"] == "chosen"}
     assert chosen["mean"]["dice"]["mean"] == pytest.approx((1 / 3 + 1 / 5) / 2)
     assert chosen["A"]["gain"]["mean"] == pytest.approx(1 / 3 - 1)
-    table = tables.as_markdown(rows, {}, scores)
+    table = tables.as_markdown(rows, {}, scores, {})
     assert "* chosen by Dice on validation: distilled (1), alone (1)" in table
     few = {place: found for place, found in scores.items() if place[0] != "gram"}
     assert tables.choices(few) == {}
+
+
+def test_validation_of_the_student_alone_chooses_everybodys_rate(done, tmp_path):
+    folder, said = tmp_path / "run", []
+    shutil.copytree(done[0], folder)
+    job.run(small(protocol={"rates": (0.1, 2e-3)}), folder, say=said.append)
+    told = read_json(folder / "summary.json")
+    rate = told["rates"]["S2_seed0"]
+    assert list(map(float, rate["dice"])) == [2e-3, 0.1]
+    assert rate["dice"][str(rate["chosen"])] == max(rate["dice"].values())
+    held = [line.split(": ")[1] for line in said if line.startswith("class")]
+    assert held == ["alone"] + ["distilled"] * (rate["chosen"] == 0.1)
+    alone = next(run for run in told["runs"] if run["trained"] == "alone")
+    assert alone[VALIDATED] == pytest.approx(rate["dice"][str(rate["chosen"])])
+    assert f"rate of S2_seed0: {rate['chosen']:g}" in (folder / "table.md").read_text()
+    end = "highest" if rate["chosen"] == 0.1 else "lowest"
+    assert any(line.startswith(f"note: the {end} rate is the best") for line in said)
+
+
+def test_a_rate_that_diverges_is_not_chosen(done, tmp_path, monkeypatch):
+    learned = folds.class_of
+
+    def some(room, seat, group, taught_by):
+        if group[0].config["learning"]["lr"] == 1.0:
+            raise Diverged("loss is nan at step 1")
+        return learned(room, seat, group, taught_by)
+
+    monkeypatch.setattr(folds, "class_of", some)
+    folder = tmp_path / "run"
+    shutil.copytree(done[0], folder)
+    job.run(small(protocol={"rates": (1.0, 2e-3)}), folder, **SILENT)
+    told = read_json(folder / "summary.json")
+    assert told["rates"]["S2_seed0"]["chosen"] == 2e-3
+    assert told["rates"]["S2_seed0"]["failed"] == [1.0]
+    assert "1: failed" in (folder / "table.md").read_text()
 
 
 def test_a_class_that_ended_hands_over_what_is_missing(done, tmp_path):

@@ -25,7 +25,8 @@ from jaxdistill.jobs.segment.folds import Bench, run_fold
 from jaxdistill.jobs.segment.judging import costs, score, worth
 from jaxdistill.jobs.segment.lessons import Room, Seat
 from jaxdistill.jobs.segment.models import load_model, save_program
-from jaxdistill.jobs.segment.plan import TEACHER, Plan, plan, told_of
+from jaxdistill.jobs.segment.plan import ALONE, TEACHER, Plan, plan, pupils, told_of
+from jaxdistill.jobs.segment.rates import Rate, at_rate, choose
 from jaxdistill.jobs.settings import build_segmentation as build
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.resolve import free, lasting, resolve, usual
@@ -38,8 +39,9 @@ from jaxdistill.run.rows import as_csv
 from jaxdistill.run.workdir import Workdir, open_workdir
 from jaxdistill.types import SitePool
 
-LATER = ("unseen", "seeds", "students")  # of the protocol: what may be added
+LATER = ("unseen", "seeds", "students", "rates")  # of the protocol: what may be added
 Config = Mapping[str, Any]
+Rates = dict[str, Rate]  # by site left out and seed, where there was a choice
 
 
 def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
@@ -64,14 +66,19 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         room = Room(workdir, pool, shape, mesh, say, slices, {})
         reasons: dict[str, str] = {}
         bench: Bench = {}
+        rates: Rates = {}
         for seed in wanted.seeds:
             for unseen, fold in wanted.folds.items():
                 seat = Seat(unseen, fold, seed)
-                bench |= run_fold(room, config, seat, wanted.pupils, reasons)
+                learners = wanted.pupils
+                if (rate := choose(room, config, seat)) is not None:
+                    rates[seat.name] = rate
+                    learners = pupils(at_rate(config, rate.chosen))
+                bench |= run_fold(room, config, seat, learners, reasons)
         scores = _scores(room, config, wanted, bench)
         rows = _rows(room, config, wanted, bench, scores)
-        _write(home, room, config, wanted, bench, rows, scores, reasons)
-        summary = _summary(config, wanted, rows, scores, reasons, home)
+        _write(home, room, config, wanted, bench, rows, scores, rates, reasons)
+        summary = _summary(config, wanted, rows, scores, rates, reasons, home)
         summary |= {"scores": _by_case(room, wanted, bench)}
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
@@ -161,15 +168,17 @@ def _write(
     bench: Bench,
     rows: list[tables.Row],
     scores: tables.Scores,
+    rates: Rates,
     reasons: Mapping[str, str],
 ) -> None:
     write_atomic(home.path / "table.csv", as_csv(rows).encode())
-    text = tables.as_markdown(rows, reasons, scores)
+    said = {seat: rate.said for seat, rate in rates.items()}
+    text = tables.as_markdown(rows, reasons, scores, said)
     write_atomic(home.path / "table.md", text.encode())
     if figures.available():
         pictures.draw(home, room, config, wanted, bench, rows)
     unseen, seed = next(iter(wanted.folds)), wanted.seeds[0]
-    best = "distilled" if config["distil"] else "alone"
+    best = "distilled" if config["distil"] else ALONE
     if (one := bench.get((best, unseen, seed))) is not None:
         seat = _seat(wanted, (best, unseen, seed))
         path = one.file(room, seat, "models", ".safetensors")
@@ -182,6 +191,7 @@ def _summary(
     wanted: Plan,
     rows: list[tables.Row],
     scores: tables.Scores,
+    rates: Rates,
     reasons: Mapping[str, str],
     home: Workdir,
 ) -> dict[str, Any]:
@@ -193,6 +203,7 @@ def _summary(
         "cases": {s: sum(c.site == s for c in pool.cases) for s in pool.sites},
         "class_names": pool.class_names,
         "skipped": pool.skipped,
+        "rates": {seat: rate._asdict() for seat, rate in rates.items()},
         "failed": reasons,
         "protocol": config["protocol"],
         "figures": [str(path.relative_to(home.path)) for path in drawn],

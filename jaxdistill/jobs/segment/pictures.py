@@ -8,12 +8,12 @@ import numpy as np
 from jaxdistill.jobs.segment.figure import Shown, by_site, overlays
 from jaxdistill.jobs.segment.judging import Judged, predicted, score
 from jaxdistill.jobs.segment.lessons import Room, Seat
-from jaxdistill.jobs.segment.plan import Plan
+from jaxdistill.jobs.segment.plan import ALONE, TEACHER, Plan
 from jaxdistill.jobs.segment.table import Row
 from jaxdistill.run.workdir import Workdir
 from jaxdistill.types import Case
 
-COLUMNS = ("teacher", "alone", "distilled")
+COLUMNS = (TEACHER, ALONE, "distilled")
 MOST = 6  # sites in the picture of all of them
 
 Config = Mapping[str, Any]
@@ -31,7 +31,7 @@ def draw(
     """Write all pictures of a run."""
     by_site(home.figures / "by_site.png", rows)
     seed = wanted.seeds[0]
-    last = "distilled" if config["distil"] else "alone"
+    last = "distilled" if config["distil"] else ALONE
     middles, extremes = [], []
     for unseen, fold in list(wanted.folds.items())[:MOST]:
         if (last, unseen, seed) not in bench:

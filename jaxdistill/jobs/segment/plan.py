@@ -41,6 +41,7 @@ TAUGHT_BY = (
 )
 
 TEACHER = "teacher"
+ALONE = "alone"
 CHOSEN = "chosen"  # the row of the students that validation prefers
 MEAN = "mean"  # the row over all sites left out
 
@@ -106,7 +107,7 @@ def pupils(config: Config) -> tuple[Pupil, ...]:
     """The student alone, the one that the losses distil, and the variants."""
     silent = {name: {"weight": 0.0} for name in config["losses"]}
     base = {**config, "protocol": {**config["protocol"], "students": {}}}
-    made = {"alone": changed(base, {"losses": silent}, "alone")}
+    made = {ALONE: changed(base, {"losses": silent}, ALONE)}
     if config["distil"]:
         made["distilled"] = changed(base, {}, "distilled")
     for name, values in config["protocol"]["students"].items():

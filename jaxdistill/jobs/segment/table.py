@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxdistill.jobs.segment.judging import METRICS as SCORED
 from jaxdistill.jobs.segment.judging import VALIDATED
-from jaxdistill.jobs.segment.plan import CHOSEN, MEAN, TEACHER
+from jaxdistill.jobs.segment.plan import ALONE, CHOSEN, MEAN, TEACHER
 from jaxdistill.run.report import (
     human_bytes,
     human_count,
@@ -101,8 +101,13 @@ def runs_of(scores: Scores) -> list[Row]:
     ]
 
 
-def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str], scores: Scores) -> str:
-    """Means over sites with costs, Dice by site, who was chosen, and who failed."""
+def as_markdown(
+    rows: Sequence[Row],
+    reasons: Mapping[str, str],
+    scores: Scores,
+    rates: Mapping[str, str],
+) -> str:
+    """Means over sites with costs, Dice by site, what was chosen, and who failed."""
     sites = list(dict.fromkeys(row["site"] for row in rows if row["site"] != MEAN))
     shown = dict(SHOWN)
     if any(row["missed"]["mean"] > 0 for row in rows):
@@ -125,6 +130,7 @@ def as_markdown(rows: Sequence[Row], reasons: Mapping[str, str], scores: Scores)
     if counted := Counter(choices(scores).values()).most_common():
         who = ", ".join(f"{name} ({count})" for name, count in counted)
         told.insert(0, f"* {CHOSEN} by Dice on validation: {who}")
+    told = [f"* rate of {seat}: {said}" for seat, said in rates.items()] + told
     parts = [markdown(cells), markdown(by_site), "\n".join(told)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -137,9 +143,9 @@ def _gain(
     The standard error is that of the mean over all pairs.
     """
     pairs = [
-        scores[name, site, seed]["dice"] - scores["alone", site, seed]["dice"]
+        scores[name, site, seed]["dice"] - scores[ALONE, site, seed]["dice"]
         for site in sites
         for seed in seeds
-        if (name, site, seed) in scores and ("alone", site, seed) in scores
+        if (name, site, seed) in scores and (ALONE, site, seed) in scores
     ]
-    return None if name == "alone" else gain(pairs)
+    return None if name == ALONE else gain(pairs)

@@ -48,6 +48,12 @@ class Protocol(NamedTuple):
         "of networks and draws; spreads run over them",
         Small((0,)),
     ] = (0, 1, 2)
+    rates: Annotated[
+        tuple[float, ...],
+        Each(Range(0, 1000, above=True), float, empty=True),
+        "of students, of which validation of the one alone chooses; empty: learning.lr",
+        Small(()),
+    ] = ()
     neighbours: Annotated[
         int, Range(0, 8), "slices before and after that a network sees as channels"
     ] = 0
