@@ -9,7 +9,7 @@ What is there is not made again; seeds, ablations and variants may be added late
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,13 @@ from jaxdistill.engine.mesh import make_mesh, split_cpu
 from jaxdistill.errors import Diverged
 from jaxdistill.jobs.lessons.classifying import ship
 from jaxdistill.jobs.lessons.judging import Record, compare, judge, require_judged
-from jaxdistill.jobs.lessons.training import Room, Taught
+from jaxdistill.jobs.lessons.training import Room
 from jaxdistill.jobs.selftrain import figure, pictures
 from jaxdistill.jobs.selftrain import table as tables
-from jaxdistill.jobs.selftrain.beginning import Start, begun
-from jaxdistill.jobs.selftrain.lessons import (
-    School,
-    ceiling,
-    check,
-    relabelled,
-    school_of,
-    stage,
-)
-from jaxdistill.jobs.selftrain.plan import CEILING, SUPERVISED, Plan, Way, plan
+from jaxdistill.jobs.selftrain.beginning import Start
+from jaxdistill.jobs.selftrain.lessons import School, check, school_of
+from jaxdistill.jobs.selftrain.plan import SUPERVISED, Plan, Way, plan
+from jaxdistill.jobs.selftrain.walk import Outcome, walk
 from jaxdistill.jobs.settings.apart import require_outside
 from jaxdistill.jobs.settings.build_backbones import (
     build_backbones,
@@ -58,9 +52,8 @@ from jaxdistill.run.workdir import Workdir, open_workdir
 # Of the protocol, what may change in a folder that has results.
 LATER = ("seeds", "first_epochs", "ablations", "variants", "ceiling", "wrong")
 Config = Mapping[str, Any]
-Bench = dict[tuple[str, int], Record]  # by name and seed
-Models = dict[tuple[str, int], Taught]
-Starts = dict[tuple[str, int], Start]
+Outcomes = dict[tuple[str, int], Outcome]  # by name and seed
+Bench = dict[tuple[str, int], Record]
 
 
 def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row]:
@@ -86,79 +79,50 @@ def run(config: Config, workdir: Path, say: Callable = print) -> list[tables.Row
         mesh = make_mesh(config["devices"]["count"])
         room = Room(workdir, pool, mesh, say, {}, further)
         school = school_of(room, folds, config)
-        bench: Bench = {}
-        models: Models = {}
-        starts: Starts = {}
-        reasons: dict[str, str] = {}
+        made: Outcomes = {}
         for seed in wanted.seeds:
-            for name, way, taught in _trained(school, wanted, seed, starts, reasons):
-                robust = config["eval"]["robustness"] and name in wanted.ends()
-                network = build_backbones(way.config, pool).network
-                blur = config["eval"]["blur"]
-                try:
-                    bench[name, seed] = judge(room, network, taught, blur, robust)
-                    models[name, seed] = taught
-                except Diverged as error:
-                    say(f"{name} of seed {seed} failed: {error}")
-                    reasons[f"{name}, seed {seed}"] = str(error)
-        rows = _rows(room, wanted, bench)
-        _write(home, room, config, wanted, rows, bench, models, starts, reasons)
-        summary = _summary(school, config, rows, bench, starts, reasons)
+            for one in walk(school, wanted, seed):
+                made[one.name, seed] = one = _judged(room, config, wanted, one)
+                if one.reason:
+                    say(f"{one.name} of seed {seed} failed: {one.reason}")
+        rows = _rows(room, wanted, _bench(made))
+        _write(home, room, config, wanted, rows, made)
+        summary = _summary(school, config, rows, made)
         summary |= reports.costs(home, time.perf_counter() - began)
         write_json(home.summary, summary | {"complete": True})
     return rows
 
 
-def _trained(
-    school: School, wanted: Plan, seed: int, starts: Starts, reasons: dict[str, str]
-) -> Iterator[tuple[str, Way, Taught]]:
-    """Every network of one seed as it is trained; those that diverge are left out.
+def _judged(room: Room, config: Config, wanted: Plan, one: Outcome) -> Outcome:
+    """The same with its scores, or with the reason why it has none."""
+    if one.taught is None:
+        return one
+    robust = config["eval"]["robustness"] and one.name in wanted.ends()
+    network = build_backbones(one.way.config, room.pool).network
+    try:
+        record = judge(room, network, one.taught, config["eval"]["blur"], robust)
+    except Diverged as error:
+        return one._replace(reason=str(error))
+    return one._replace(record=record)
 
-    `starts` is told of labels alone, and `reasons` of what failed.
-    """
-    main = wanted.ways[0]
 
-    def tried(name: str, teach: Callable[..., Any], school: School, *told: Any) -> Any:
-        try:
-            return teach(school, *told)
-        except Diverged as error:
-            school.room.say(f"{name} of seed {seed} failed: {error}")
-            reasons[f"{name}, seed {seed}"] = str(error)
-            return None
+def _bench(made: Outcomes) -> Bench:
+    """The scores of all who were judged."""
+    return {at: one.record for at, one in made.items() if one.record is not None}
 
-    start = tried(SUPERVISED, begun, school, main.config, seed)
-    if start is None:
-        return
-    starts[SUPERVISED, seed] = start
-    yield SUPERVISED, main, start.taught
-    for way in (each.at_length(start.epochs) for each in wanted.ways):
-        before = start.taught
-        for number in range(1, wanted.stages + 1):
-            name = way.row(number, wanted.stages)
-            made = tried(name or way.name, stage, school, way, seed, number, before)
-            if made is None:
-                break
-            if name:
-                yield name, way, made
-            before = made
-    if wanted.ceiling:
-        best = tried(CEILING, ceiling, school, main.config, seed)
-        if best is not None:
-            yield CEILING, main, best
-    for way in wanted.spoilt:
-        begin, end = wanted.ends(way)
-        spoilt = relabelled(school, way.config)
-        start = tried(begin, begun, spoilt, way.config, seed)
-        if start is None:
-            continue
-        starts[begin, seed] = start
-        yield begin, way, start.taught
-        same, made = way.at_length(start.epochs), start.taught
-        for number in range(1, wanted.stages + 1):
-            if made is not None:
-                made = tried(end, stage, spoilt, same, seed, number, made)
-        if made is not None:
-            yield end, way, made
+
+def _starts(made: Outcomes) -> dict[str, Start]:
+    """Labels alone, by name and seed in words."""
+    return {_said(at): one.start for at, one in made.items() if one.start is not None}
+
+
+def _reasons(made: Outcomes) -> dict[str, str]:
+    """Why someone has no row, by name and seed in words."""
+    return {_said(at): one.reason for at, one in made.items() if one.reason}
+
+
+def _said(at: tuple[str, int]) -> str:
+    return f"{at[0]}, seed {at[1]}"
 
 
 def _rows(room: Room, wanted: Plan, bench: Bench) -> list[tables.Row]:
@@ -180,18 +144,20 @@ def _write(
     config: Config,
     wanted: Plan,
     rows: list[tables.Row],
-    bench: Bench,
-    models: Models,
-    starts: Starts,
-    reasons: Mapping[str, str],
+    made: Outcomes,
 ) -> None:
     write_atomic(home.path / "table.csv", as_csv(rows).encode())
-    tried = {f"{name}, seed {seed}": one for (name, seed), one in starts.items()}
-    text = tables.as_markdown(rows, tried, reasons)
+    text = tables.as_markdown(rows, _starts(made), _reasons(made))
     write_atomic(home.path / "table.md", text.encode())
     seed, (first, last) = wanted.seeds[0], wanted.ends()
-    if (last, seed) in models:
-        weights, facts = read_weights(models[last, seed].file)
+    models = {
+        name: one.taught
+        for (name, of), one in made.items()
+        if of == seed and one.taught is not None and one.record is not None
+    }
+    bench = _bench(made)
+    if last in models:
+        weights, facts = read_weights(models[last].file)
         file, blur = home.path / "model.safetensors", config["eval"]["blur"]
         ship(file, weights, facts, room.pool, blur, bench[last, seed])
     if not figures.available() or not rows:
@@ -201,9 +167,7 @@ def _write(
     figure.stages(home.figures / "stages.png", right)
     if told := _curves(wanted, bench, seed):
         figure.curves(home.figures / "robustness.png", told)
-    shown = {
-        name: models[name, seed] for name in (first, last) if (name, seed) in models
-    }
+    shown = {name: models[name] for name in (first, last) if name in models}
     pictures.attention(home.figures / "attention.png", room, config, shown)
 
 
@@ -231,11 +195,10 @@ def _summary(
     school: School,
     config: Config,
     rows: list[tables.Row],
-    bench: Bench,
-    starts: Starts,
-    reasons: Mapping[str, str],
+    made: Outcomes,
 ) -> dict[str, Any]:
     room, folds, _ = school
+    bench = _bench(made)
     drawn = sorted((room.folder / "figures").glob("*.png"))
     return {
         "rows": rows,
@@ -246,20 +209,18 @@ def _summary(
         "class_names": room.pool.class_names,
         "parameters": _size(config, room),
         "first_epochs": {
-            f"{name}, seed {seed}": {
+            said: {
                 "chosen": one.epochs,
                 "validation_auc": one.auc,
                 "failed": one.failed,
             }
-            for (name, seed), one in starts.items()
+            for said, one in _starts(made).items()
         },
-        "failed": reasons,
+        "failed": _reasons(made),
         "protocol": config["protocol"],
         "scores": {
-            f"{name}, seed {seed}": {
-                k: v for k, v in one.items() if k != "probabilities"
-            }
-            for (name, seed), one in bench.items()
+            _said(at): {k: v for k, v in one.items() if k != "probabilities"}
+            for at, one in bench.items()
         },
         "figures": [str(path.relative_to(room.folder)) for path in drawn],
     }

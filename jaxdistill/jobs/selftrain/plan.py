@@ -50,12 +50,6 @@ class Way(NamedTuple):
         """The same way from a start of so many passes over the labels."""
         return self._replace(config=at_length(self.config, epochs))
 
-    def row(self, stage: int, last: int) -> str:
-        """What the table calls its network after a stage; '' for one it leaves out."""
-        if self.name == MAIN:
-            return f"{MAIN}_{stage}"
-        return self.name if stage == last else ""
-
 
 class Plan(NamedTuple):
     """Seeds, stages and ways; the first way is the main one."""
@@ -73,6 +67,15 @@ class Plan(NamedTuple):
         others = [way.name for way in self.ways[1:]]
         told = [SUPERVISED, *main, *others, *([CEILING] if self.ceiling else [])]
         return [*told, *(end for way in self.spoilt for end in self.ends(way))]
+
+    def row(self, way: Way, stage: int) -> str:
+        """What the table calls a way's network after a stage; '' for one left out."""
+        if way.name == MAIN:
+            return f"{MAIN}_{stage}"
+        if stage < self.stages:
+            return ""
+        spoilt = way.name in (each.name for each in self.spoilt)
+        return self.ends(way)[1] if spoilt else way.name
 
     def ends(self, way: Way | None = None) -> tuple[str, str]:
         """Before and after: labels alone, and the last stage of the main way.
