@@ -152,6 +152,8 @@ def test_pixels_that_are_not_a_number(tmp_path, capsys):
         ("limit.steps=0", ["limit.steps=0", "at least 1"]),
         ("optimizer.decay=cosin", ["optimizer.decay='cosin'", "cosine"]),
         ("init.noise=-0.5", ["init.noise=-0.5", "at least 0"]),
+        ("optimizer.labels.name=adam", ["labels.lr=0.0: set a rate, or name none"]),
+        ("optimizer.labels.lr=0.1", ["labels.lr=0.1 moves nothing", "name adam"]),
         ("optimizer.images.name=sdg", ["optimizer.images.name='sdg'", "sgd"]),
         (
             "trajectory.batch=5",

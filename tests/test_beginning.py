@@ -1,6 +1,7 @@
 """A run that begins from what another run made."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
@@ -87,7 +88,14 @@ def test_a_cheap_run_goes_before_a_dear_one(tmp_path, capsys):
     before = arrays(first)
     away = np.abs(moved["images"] - before["images"]).max()
     assert 0 < away < 0.2  # two steps of Adam at 0.05 from there
+    start = tmp_path / "set.npz"
+    shutil.copy(first, start)
+    again = [f"--config.init.images={start}", "--config.steps=2"]
+    assert call("distill", tmp_path / "own", *again) == 0
+    start.unlink()  # what a finished run began from may be gone
     capsys.readouterr()
+    assert call("distill", tmp_path / "own", *again) == 0
+    assert "this run is finished" in capsys.readouterr().out
     for name, part in (("none.npz", "does not exist"), ("films", "must be one of")):
         assert call("distill", tmp_path / "no", f"--config.init.images={name}") == 2
         told = capsys.readouterr().err

@@ -405,6 +405,7 @@ def test_random_soft_has_the_images_of_random_and_the_labels_of_an_expert(tmp_pa
         ({"a": {"ipc": 3}}, {}, r"a\.ipc would make the comparison unfair"),
         ({"a/b": {}}, {}, r"'a/b', which must serve as a file name"),
         ({"herding": {}}, {}, r"'herding', which is another row"),
+        ({"a": {"method": ["distribution"]}}, {}, r"a: method=\['distribution'\]"),
         ({}, {}, r"compare.methods is empty: name a variant"),
         (
             None,
@@ -454,6 +455,24 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(
         comparing.run(settings(methods, **changed), tmp_path / "run")
     assert "\n" not in str(told.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ({1: {"steps": 3}}, "names 1, which must serve as a file name"),
+        ({"a": "distribution"}, "methods.a is 'distribution', which changes nothing"),
+    ],
+)
+def test_variants_that_are_no_tables_are_refused(
+    tmp_path, methods, sentence, unchecked
+):
+    config = settings({})
+    config["compare"]["methods"] = methods
+    with pytest.raises(InputError, match=sentence):
+        comparing.run(config, tmp_path / "run")
+    with pytest.raises(InputError, match="the variant a is 'x', which changes nothing"):
+        variants({"a": "x"})
 
 
 def test_variants_change_what_they_say_and_nothing_else():

@@ -191,4 +191,6 @@ def test_the_verb_finishes_experts_and_says_so(tmp_path, capsys):
     assert [cell.strip() for cell in table[0]][::3] == ["epoch", "agreement"]
     assert [row[0].strip() for row in table[2:]] == ["1", "2"]
     assert "epoch 1" not in told.err
+    assert call("experts", tmp_path / "other", shared, "--config.seed=5") == 2
+    assert "seed=0 (now 5)" in capsys.readouterr().err
     assert listing(finished() / "experts" / "group_000") == before

@@ -46,6 +46,17 @@ def test_a_set_comes_back_as_it_was(tmp_path, pool):
     require_fits(saved, tmp_path / "set.npz", pool())
 
 
+def test_rates_are_of_the_images_that_cells_of_a_mosaic_make(tmp_path):
+    images = len(toy_synthetic().images)
+    rates = np.zeros((2, 4 * images), np.float32)  # more steps than stored images
+    file = tmp_path / "set.npz"
+    save_synthetic(file, toy_synthetic()._replace(raw_lr=rates), toy_pool(), 2)
+    assert load_synthetic(file).synthetic.raw_lr.shape == rates.shape
+    save_synthetic(file, toy_synthetic()._replace(raw_lr=rates), toy_pool(), 1)
+    with pytest.raises(InputError, match="learning rate"):
+        load_synthetic(file)
+
+
 def test_pixels_are_the_images_as_people_see_them(tmp_path):
     pool = toy_pool()
     first = standard.standardise(pool.train.images[:6], pool.standard)

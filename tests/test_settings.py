@@ -27,7 +27,7 @@ from jaxdistill.jobs.settings.resolve import (
 )
 from jaxdistill.networks.backbones import BACKBONES
 from jaxdistill.ranges import Count, Decay, OneOf
-from jaxdistill.settings import Setting, declared, require, settings_of
+from jaxdistill.settings import Setting, declared, require, section_of, settings_of
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 FILMS = {"name": "folder", "path": "films"}
@@ -219,6 +219,19 @@ def test_a_file_that_speaks_of_what_it_did_not_choose_is_refused():
         resolve({"data": FILMS | {"train": 3}})
     with pytest.raises(InputError, match=r"share must be given, a number: of param"):
         resolve({"trajectory": {"weighting": {"name": "pruning"}}})
+
+
+def test_what_must_be_given_can_be_given_by_a_flag():
+    file = CONFIGS[[f.stem for f in CONFIGS].index("quickstart")]
+    for name in WEIGHTINGS:
+        asked = section_of(WEIGHTINGS[name])
+        needed = [key for key, one in asked.items() if one.usual == ""]
+        flags = [f"--config.trajectory.weighting.{key}=0.5" for key in needed]
+        flags.append(f"--config.trajectory.weighting.name={name}")
+        config, _ = parse([f"--config={file}", *flags], ())
+        given = {"trajectory": {"weighting": dict.fromkeys(needed, 0.5)}}
+        given["trajectory"]["weighting"]["name"] = name
+        assert config == resolve(override(changes_of(file), given))
 
 
 def test_every_documented_setting_of_a_choice_is_reached_by_a_flag():

@@ -362,6 +362,8 @@ def test_runs_that_make_no_one_network_are_refused(tmp_path, capsys):
     assert "holds no finished distillation" in refusal(capsys, *command)
     (workdir / "summary.json").unlink()
     assert "holds no summary.json" in refusal(capsys, *command)
+    command = ("compress", f"--workdir={workdir}", f"--out={tmp_path}/compress.json")
+    assert "is where the report goes" in refusal(capsys, *command)
     assert not out.exists()
 
 

@@ -299,6 +299,15 @@ def test_another_protocol_than_the_studys_is_told(tmp_path, monkeypatch):
         "note: eval.epochs=9 (the study: 7): its line holds for scores by its own "
         "protocol"
     ]
+    file = small(tmp_path)
+    study = read(file)
+    study["config"]["eval"].pop("protocol")
+    study["config"]["network"] = config["network"] | {"width": 7}
+    write_json(file, study)
+    said.clear()
+    studying_predict.run(config, file, fast=True, say=said.append)
+    assert "eval.protocol='reference' (the study: 'unset')" in said[0]
+    assert f"network.width={config['network']['width']} (the study: 7)" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -331,6 +340,7 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, capsys):
     [
         ({}, r"study.sets is empty: name a data set"),
         ({"a/b": {}}, r"'a/b', which must serve as a file name"),
+        ({"a": "phantom"}, r"sets.a is 'phantom', which changes nothing"),
         ({"a": {"stepz": 3}}, r"a: stepz is no setting.*mean 'steps'"),
         (
             {"a": {"steps": "ten"}},
@@ -363,6 +373,15 @@ def test_a_study_without_a_point_ends_with_the_reasons(tmp_path):
         studying.run(settings(sets=sets), tmp_path / "run", say=lambda text: None)
     assert "No relation could be fitted" in (tmp_path / "run/report.md").read_text()
     assert read(tmp_path / "run/study.json")["found"] is None
+
+
+def test_cells_that_all_failed_tell_why_there_is_no_point(tmp_path, monkeypatch):
+    told = {"state": "done", "reason": "", "full": None}
+    told |= {"failures": {"dc at ipc 1": "a rule was broken"}}
+    monkeypatch.setattr(studying, "_compared", lambda *given: told)
+    monkeypatch.setattr(studying, "points_of", lambda *given: [])
+    with pytest.raises(InputError, match=r"gave a point .*easy: a rule was broken"):
+        studying.run(settings(), tmp_path / "run", say=lambda text: None)
 
 
 def test_a_set_changes_what_it_says_and_nothing_else():
@@ -455,6 +474,10 @@ def test_a_report_says_what_was_not_found(made):
     (line,) = (line for line in words(study) if "on validation" in line)
     assert "(-0.10 to 0.90)" in line
     assert line.endswith("An interval reaches 0: that they go together is not shown.")
+    below = {key: [-0.9, -0.1] for key in sure}
+    study["found"]["correlation"] |= below
+    (line,) = (line for line in words(study) if "on validation" in line)
+    assert line.endswith("lie below 0: where one is high, the other is low.")
     errors = {"line": 0.2, "mean": 0.1, "same": 0.3}
     study["found"]["mean_absolute_error"] = errors
     assert any("the line was not better than both" in line for line in words(study))

@@ -43,6 +43,7 @@ def parse(
     fill(override(changes, nested(said)))  # for keys that there are not
     named = {key: value for key, value in said.items() if _chooses(key)}
     full = fill(override(changes, nested(named)))
+    _give_kinds(full, said)
     values = flags.FlagValues()
     for name in names:
         flags.DEFINE_string(name, "", "", flag_values=values)
@@ -56,6 +57,17 @@ def parse(
     if rest:
         raise InputError(f"{rest[0]!r} is not a flag: flags look like --config.ipc=10")
     return resolve(values.config.to_dict()), values
+
+
+def _give_kinds(full: dict[str, Any], said: Mapping[str, str]) -> None:
+    """What must be given has no usual value, by whose type a flag would be read."""
+    for key, setting, value in list(leaves(schema_of(full), full)):
+        if key in said and value == "" and setting.kind is not str:
+            *sections, last = key.split(".")
+            part = full
+            for section in sections:
+                part = part[section]
+            part[last] = setting.kind()
 
 
 def chosen(argv: list[str], job: str = DISTIL) -> dict[str, Any]:

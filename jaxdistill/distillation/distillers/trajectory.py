@@ -66,7 +66,7 @@ def trajectory_matching(
     expert_epochs: Annotated[Count, "M: of the expert to be matched", Small(1)] = 2,
     start_min: Annotated[CountOrZero, "T-: first start epoch", Small(0)] = 0,
     start_first: Annotated[
-        CountOrZero, "bound on starts at the first step; 0: start_max", Small(1)
+        CountOrZero, "where it grows: bound on starts at first; 0: start_max", Small(1)
     ] = 0,
     start_max: Annotated[
         CountOrZero, "T+: bound once grown; 0: what the experts hold", Small(1)

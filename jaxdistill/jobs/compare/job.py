@@ -23,7 +23,7 @@ from jaxdistill.jobs.compare.cells import (
     step_memory,
 )
 from jaxdistill.jobs.compare.figure import comparison
-from jaxdistill.jobs.compare.plan import Plan, plan
+from jaxdistill.jobs.compare.plan import Plan, of_fresh_starts, plan
 from jaxdistill.jobs.compare.scores import (
     Entry,
     across,
@@ -59,7 +59,8 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Rows
     workdir = place(workdir)
     config = resolve(config)
     wanted = plan(config)
-    base = prepare({**config, "ipc": max(wanted.ipcs)}, workdir, None)
+    common = of_fresh_starts(config) | {"ipc": max(wanted.ipcs)}
+    base = prepare(common, workdir, None)
     cells = [check(c, workdir / "cells" / c.name, base) for c in wanted.cells]
     record, was = record_of(config), usual(config)
     with open_workdir(workdir, record, free(), usual=was, inputs=base.inputs) as home:

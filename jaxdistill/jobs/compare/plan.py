@@ -92,6 +92,17 @@ def varied(
     return record_of(changed(config, values, f"compare.methods.{name}"))
 
 
+def of_fresh_starts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What real images are judged by: networks of fresh starts, whatever is distilled.
+
+    A network that is distilled for one fixed start would be one network again and
+    again, without a spread.
+    """
+    if config["method"] != "soft_label":
+        return dict(config)
+    return {**config, "soft_label": {**config["soft_label"], "start": "random"}}
+
+
 def learns_labels(config: Mapping[str, Any]) -> bool:
     """Whether the labels of what is distilled are, or become, soft."""
     moved = config["optimizer"]["labels"]["name"] != "none"

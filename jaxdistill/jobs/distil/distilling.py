@@ -63,6 +63,7 @@ def prepare(
     """
     config = resolve(config)
     require_outside(config, workdir)
+    build.require_labels_move(config)
     devices = config["devices"]
     split_cpu(devices["cpu"])
     mesh = make_mesh(devices["count"])
@@ -109,7 +110,8 @@ def teach(parts: Parts, folder: Path) -> Experts:
         profile=None,
         limit=Limit(),
     )
-    return ensure_experts(home, parts.teaching, loop)
+    teaching = parts.teaching._replace(seed=parts.config["seed"])
+    return ensure_experts(home, teaching, loop)
 
 
 def nothing(parts: Parts, method: Method, learner: Learner) -> dict[str, Any]:
@@ -119,10 +121,10 @@ def nothing(parts: Parts, method: Method, learner: Learner) -> dict[str, Any]:
 
 
 class Ready(NamedTuple):
-    """A run whose rules hold, and the set that it starts from."""
+    """A run whose rules hold, and the set that it starts from; a finished one's not."""
 
     parts: Parts
-    start: Synthetic
+    start: Synthetic | None
 
 
 class Way(NamedTuple):
@@ -142,7 +144,9 @@ def run(
     """Distil by a configuration, resume, or report a finished run: the summary."""
     began = time.perf_counter()
     workdir = place(workdir)
-    prepared = ready(prepare(config, workdir, profile))
+    parts = prepare(config, workdir, profile)
+    # What a finished run began from need not be there any more.
+    prepared = Ready(parts, None) if finished(workdir) else ready(parts)
     return complete(prepared, say, began=began)
 
 
@@ -168,6 +172,7 @@ def complete(
         if (told := finished(home.path)) is not None:
             say(f"this run is finished: {home.summary}")
             return told
+        start = first_set(parts) if start is None else start
         method, label = _taught(parts, way)
         if config["init"]["labels"] == "experts":
             start = label(start)

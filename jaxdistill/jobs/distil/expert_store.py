@@ -39,6 +39,7 @@ class Teaching(NamedTuple):
     recipe: Recipe
     settings: Mapping[str, Any]
     population: str = "auto"
+    seed: int = 0  # of the run, which a refusal tells beside the key made of it
 
 
 def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
@@ -59,10 +60,12 @@ def ensure_experts(folder: Path, teaching: Teaching, loop: Loop) -> Experts:
         "at_once": at_once,
         "balanced": settings["balanced"],
         "precision": settings["precision"],
+        "seed": teaching.seed,
         "key": jax.random.key_data(loop.key).tolist(),
     }
     # What records that lack these keys stand for.
     new: dict[str, Any] = {"balanced": False, "recipe.average": 0.0}
+    new |= {"seed": teaching.seed}
     new |= {"recipe.protocol": teaching.recipe.protocol}  # of evaluations alone
     groups = [folder / _group(i, at_once) for i in range(0, count, at_once)]
     lost = [one for one in groups if _missing(one, teaching.recipe.epochs)]

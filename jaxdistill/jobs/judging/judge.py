@@ -155,7 +155,7 @@ def cross_architecture(
 
 def scores_in(path: Path) -> dict[str, Any]:
     """The scores that a file holds; `Damaged` for anything else."""
-    return read_record(path, "test", "val", "lr", "epochs", "images")
+    return read_record(path, "test", "val", "lr", "epochs", "images", "protocol")
 
 
 def judge_row(judge: Judge, network: Network, row: Candidate) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def set_file(path: Path) -> Path:
 def load_synthetic(path: Path) -> SavedSet:
     """Read what `save_synthetic` wrote; `InputError` for another or a damaged file."""
     arrays = read_npz(path, FIELDS, remedy=REMEDY)
-    _require_rates(path, arrays["raw_lr"], len(arrays["images"]))
+    seen = len(arrays["images"]) * int(arrays.get("mosaic", 1)) ** 2
+    _require_rates(path, arrays["raw_lr"], seen)
     if not (arrays["std"] > 0).all():
         raise InputError(f"{path} holds a deviation of 0 or less: {REMEDY}")
     single = {

@@ -184,6 +184,24 @@ def build_initial(config: Config, pool: Pool, key: PRNGKey) -> Synthetic:
     return initial(pool, config["ipc"], key, **shared)
 
 
+def require_labels_move(config: Config) -> None:
+    """`InputError` for labels that have an optimiser alone, or a rate alone.
+
+    Both are usually off, so that one of them without the other is forgotten.
+    """
+    part = Part(**config["optimizer"]["labels"])
+    if part.name != "none" and not part.lr:
+        raise InputError(
+            f"optimizer.labels.name={part.name!r} moves nothing at "
+            "optimizer.labels.lr=0.0: set a rate, or name none"
+        )
+    if part.name == "none" and part.lr:
+        raise InputError(
+            f"optimizer.labels.lr={part.lr:g} moves nothing, as "
+            "optimizer.labels.name is none: name adam, say"
+        )
+
+
 def build_optimiser(config: Config, standard: Standard) -> optax.GradientTransformation:
     """The outer optimiser of images, labels and learning rate."""
     parts, steps = dict(config["optimizer"]), config["steps"]

@@ -18,6 +18,7 @@ from jaxdistill.jobs.settings.resolve import (
     schema,
 )
 from jaxdistill.jobs.settings.roots import DISTIL, distils, root_of
+from jaxdistill.jobs.settings.varying import require_variant
 from jaxdistill.settings import Chosen, Section
 
 SMALLEST = {"name": "convnet", "width": 4, "depth": 2}
@@ -33,8 +34,10 @@ def changes(job: str = DISTIL) -> ConfigDict:
     return config_dict(named | methods | _sections(root_of(named)))
 
 
-def variants(methods: dict[str, dict[str, Any]]) -> ConfigDict:
+def variants(methods: dict[str, Any]) -> ConfigDict:
     """Variants by name, of values by dotted key: `{"dm": {"distribution.nets": 2}}`."""
+    for name, values in methods.items():
+        require_variant(f"the variant {name}", values)
     return config_dict({name: nested(values) for name, values in methods.items()})
 
 

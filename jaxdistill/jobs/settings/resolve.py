@@ -61,7 +61,7 @@ def override(changes: Changes, others: Changes) -> Full:
             made.pop(name, None)
     if not distils(made):
         _drop(root_of(made), made, others)
-    elif method in METHODS:
+    elif isinstance(method, str) and method in METHODS:
         _drop(root_of({"method": method}), made, others)
     return _merged(made, others)
 

@@ -9,6 +9,25 @@ from jaxdistill.jobs.settings.resolve import override, resolve
 from jaxdistill.run.workdir import flatten
 
 
+def require_variant(said: str, values: Any) -> None:
+    """`InputError` for a variant that is no table of keys and values."""
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"{said} is {values!r}, which changes nothing: name keys and their values, "
+            'as in {"method": "distribution"}'
+        )
+
+
+def require_file_name(said: str, name: Any) -> None:
+    """`InputError` for a variant's name that no file can have."""
+    pattern = r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*"
+    if not (isinstance(name, str) and re.fullmatch(pattern, name)):
+        raise InputError(
+            f"{said} names {name!r}, which must serve as a file name: use "
+            "letters, digits, - and single _"
+        )
+
+
 def changed(
     config: Mapping[str, Any], values: Mapping[str, Any], said: str
 ) -> dict[str, Any]:
@@ -23,11 +42,7 @@ def changed(
 
 def require_row(said: str, name: str, others: Collection[str]) -> None:
     """`InputError` for a variant's name that no file can have, or that others have."""
-    if not re.fullmatch(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*", name):
-        raise InputError(
-            f"{said} names {name!r}, which must serve as a file name: use "
-            "letters, digits, - and single _"
-        )
+    require_file_name(said, name)
     if name in others:
         raise InputError(
             f"{said} names {name!r}, which is another row of the table: "
@@ -41,7 +56,8 @@ def require_fair(
     shared: Collection[str],
     free: Collection[str] = (),
 ) -> None:
-    """`InputError` for a value of a key that all variants share."""
+    """`InputError` for a value of a key that all variants share, and for no values."""
+    require_variant(said, values)
     for key in flatten(values):
         if key not in free and any(f"{key}.".startswith(f"{one}.") for one in shared):
             raise InputError(

@@ -30,6 +30,8 @@ from jaxdistill.sharing.packing import pack, to_float
 from jaxdistill.sharing.shipping import Net, Parcel
 from jaxdistill.types import Params, Pool
 
+REPORT = "compress.json"  # beside the parcel
+
 
 class Source(NamedTuple):
     """What a finished run offers for shipping."""
@@ -53,6 +55,8 @@ def compress(
     """
     out = expanded(out)
     require_writable(out, "--out")
+    if out.name == REPORT:
+        raise InputError(f"--out={out} is where the report goes: name another file")
     source = open_source(expanded(workdir))
     _require_not_of_run(out, expanded(workdir))
     learned = shipping.regenerate(parcel_of(source, "float32", "float32"))
@@ -74,10 +78,10 @@ def compress(
         "config": source.config,
     }
     write_atomic(out, data)
-    write_json(out.parent / "compress.json", report)
+    write_json(out.parent / REPORT, report)
     say(f"\n{told(report, source.pool.class_names)}\n")
     say(f"parcel: {out}")
-    say(f"report: {out.parent / 'compress.json'}")
+    say(f"report: {out.parent / REPORT}")
     return report
 
 

@@ -69,7 +69,7 @@ def run(config: Mapping[str, Any], workdir: Path, say: Callable = print) -> Stud
         write_json(workdir / "study.json", study)
         write_atomic(workdir / "report.md", report(study).encode())
     if not study["points"]:
-        reasons = "; ".join(f"{name}: {one['reason']}" for name, one in told.items())
+        reasons = "; ".join(f"{name}: {_why(one)}" for name, one in told.items())
         raise InputError(f"no data set of the study gave a point ({reasons})")
     return study
 
@@ -90,6 +90,11 @@ def _compared(name: str, config: Mapping[str, Any], folder: Path, say: Callable)
         "full": whole_of(folder),
         "failures": failures_of(folder),
     }
+
+
+def _why(one: Mapping[str, Any]) -> str:
+    """Why a data set gave no point: its own reason, or those of its cells."""
+    return one["reason"] or "; ".join(dict.fromkeys(one["failures"].values()))
 
 
 def _finished(config: Mapping[str, Any], folder: Path) -> bool:

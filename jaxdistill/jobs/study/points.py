@@ -97,8 +97,13 @@ def whole_of(folder: Path) -> dict[str, Any]:
 def failures_of(folder: Path) -> dict[str, str]:
     """What in a finished comparison failed, and why."""
     rows = read_record(folder / "summary.json", "rows")["rows"]
-    told = [row for row in rows if row.get("reason")]
-    return {f"{row['set']} at ipc {row['ipc']}": row["reason"] for row in told}
+    told = {
+        f"{row['set']} at ipc {row['ipc']}": row.get("reason")
+        or f"no {METRIC} that is a number"
+        for row in rows
+        if row.get("reason") or _without(row)
+    }
+    return told
 
 
 def on_validation(folder: Path, augmentation: str) -> dict[str, Any]:
@@ -179,4 +184,8 @@ def _random(rows: Sequence[Mapping[str, Any]], ipc: int | None) -> Mapping[str, 
 
 def _missing(row: Mapping[str, Any], beside: Mapping[str, Any]) -> bool:
     """Whether a score is not there, or not a number."""
-    return any(one.get(METRIC, {}).get("mean") is None for one in (row, beside))
+    return any(map(_without, (row, beside)))
+
+
+def _without(row: Mapping[str, Any]) -> bool:
+    return row.get(METRIC, {}).get("mean") is None

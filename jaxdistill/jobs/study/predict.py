@@ -14,7 +14,7 @@ from jaxdistill.engine.mesh import split_cpu
 from jaxdistill.errors import InputError
 from jaxdistill.evaluation.indicator import Relation, predict
 from jaxdistill.foreign import as_record
-from jaxdistill.jobs.compare.plan import Plan
+from jaxdistill.jobs.compare.plan import Plan, of_fresh_starts
 from jaxdistill.jobs.compare.scores import Entry, score, way
 from jaxdistill.jobs.compare.table import Group
 from jaxdistill.jobs.distil.distilling import prepare
@@ -26,7 +26,7 @@ from jaxdistill.jobs.study.advice import advice, text
 from jaxdistill.jobs.study.points import METRIC, Point, relation_of
 from jaxdistill.jobs.study.sets import set_config
 from jaxdistill.ranges import Filled, Range, words_of
-from jaxdistill.run.files import read_json, write_atomic, write_json
+from jaxdistill.run.files import plain, read_json, write_atomic, write_json
 from jaxdistill.run.places import absolute
 from jaxdistill.settings import Setting, settings_of
 
@@ -43,6 +43,7 @@ COUNTS = (
     "networks",
     "full_epochs",
 )
+UNSET = "unset"
 Told = dict[str, Any]
 
 
@@ -67,8 +68,8 @@ def run(
     own = leave_out in config["study"]["sets"]
     config = set_config(config, leave_out) if own else config
     ipcs = _sizes(config)
-    parts = prepare({**config, "ipc": max(ipcs)}, Path(), None)
-    for note in _differences(study["config"]["eval"], config["eval"]):
+    parts = prepare(of_fresh_starts(config) | {"ipc": max(ipcs)}, Path(), None)
+    for note in _differences(study["config"], config, own):
         say(f"note: {note}")
     judge = blind(parts.judge)
     ways = words_of(study["config"]["compare"]["augmentation"])
@@ -209,17 +210,20 @@ def _of(row: Mapping[str, Any], whole: float | None) -> dict[str, float] | None:
     return {key: row[key] / whole for key in ("expected", "low", "high")}
 
 
-def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Sequence[str]:
-    """A sentence where a study was scored by another protocol."""
-    other = [
-        f"eval.{key}={ours[key]!r} (the study: {value!r})"
-        for key, value in theirs.items()
-        if key not in COUNTS and key in ours and _plain(ours[key]) != value
-    ]
+def _differences(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any], own: bool
+) -> Sequence[str]:
+    """A sentence where a study was scored by another protocol, or on another network.
+
+    A set of the study's `own` may have a network of its own.
+    """
+    other = []
+    for section in ("eval", *(() if own else ("network",))):
+        said, here = theirs.get(section) or {}, plain(ours[section])
+        for key in dict.fromkeys([*here, *said]):
+            mine, his = here.get(key, UNSET), said.get(key, UNSET)
+            if said and key not in COUNTS and mine != his:
+                other.append(f"{section}.{key}={mine!r} (the study: {his!r})")
     if not other:
         return []
     return [f"{', '.join(other)}: its line holds for scores by its own protocol"]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -2,13 +2,12 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxdistill.jobs.study.points import COLUMNS
 from jaxdistill.run.report import markdown
-
-FEW = 9  # data sets, from which on the interval's jackknife part holds at 0.9
 
 
 def as_csv(points: Sequence[Mapping[str, Any]]) -> str:
@@ -64,12 +63,17 @@ def words(study: Mapping[str, Any]) -> list[str]:
             f"* {sum(known)} of {len(known)} points lay in the {level:.0%} interval "
             "that the other data sets gave them."
         )
-    if relation["sets"] < FEW:
+    if relation["sets"] < few(level):
         lines.append(
             f"* {relation['sets']} data sets are few: read the intervals, not r alone, "
             "and take percentiles of so few for too narrow."
         )
     return lines
+
+
+def few(level: float) -> int:
+    """Data sets from which on the interval's jackknife part holds, 9 at a level 0.9."""
+    return math.ceil(level / (1 - level) - 1e-9)
 
 
 def sets_table(study: Mapping[str, Any]) -> str:
@@ -126,6 +130,10 @@ def _correlation(
         f"{found['spearman']:.2f} ({_ends(found['spearman_interval'])})"
     )
     ends = found["pearson_interval"] + found["spearman_interval"]
+    if None not in ends and max(ends) < 0:
+        return [
+            f"{told}. Both intervals lie below 0: where one is high, the other is low."
+        ]
     if None in ends or min(ends) <= 0:
         return [f"{told}. An interval reaches 0: that they go together is not shown."]
     return [f"{told}. Both intervals lie above 0: they go together here."]

@@ -1,12 +1,15 @@
 """The data sets of a study: each the common configuration with values of its own."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from jaxdistill.errors import InputError
 from jaxdistill.jobs.compare.plan import plan
-from jaxdistill.jobs.settings.varying import changed
+from jaxdistill.jobs.settings.varying import (
+    changed,
+    require_file_name,
+    require_variant,
+)
 from jaxdistill.ranges import words_of
 from jaxdistill.run.workdir import flatten
 
@@ -46,12 +49,9 @@ def set_config(config: Mapping[str, Any], name: str) -> Config:
     Another source, network or method drops what it does not have, see
     `settings.resolve`; every other value replaces its own key alone.
     """
-    if not re.fullmatch(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*", name):
-        raise InputError(
-            f"study.sets names {name!r}, which must serve as a file name: use letters, "
-            "digits, - and single _"
-        )
+    require_file_name("study.sets", name)
     values = config["study"]["sets"][name]
+    require_variant(f"study.sets.{name}", values)
     for key in flatten(values):
         if key.partition(".")[0] in OWN:
             raise InputError(
