@@ -98,3 +98,34 @@ def test_a_window_too_large_for_the_cache_is_summed_over_its_bands(padding):
         arrays = [jnp.asarray(x) for x in (images, kernel, direction)]
         ours, lax = (every(how, *arrays) for how in ("canonical", "lax"))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), ours, lax)
+
+
+SHARED = [
+    *((conv, (3, 3), {"padding": 1}, how) for how in ("canonical", "gemm", "winograd")),
+    (conv_transpose, (2, 2), {"stride": 2}, "canonical"),
+    (conv_doubled, (3, 3), {}, "canonical"),
+    (depthwise, (3, 3), {"padding": 1}, "shift"),
+]
+
+
+@pytest.mark.parametrize(("kind", "window", "settings", "how"), SHARED)
+def test_gradients_are_summed_over_devices_as_shard_map_has_it(
+    kind, window, settings, how
+):
+    rng = np.random.default_rng(2)
+    images = rng.normal(size=(4, 8, 6, 3)).astype(np.float32)
+    shape = (*window, 3, 3) if kind is not depthwise else (*window, 3)
+    kernel = rng.normal(size=shape).astype(np.float32)
+
+    def loss(kernel, images):
+        return jnp.sin(kind(images, kernel, **settings, lowering=how)).mean()
+
+    def shared(kernel, images):
+        return jax.lax.pmean(loss(kernel, images), "d")
+
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    specs = {"in_specs": (jax.P(), jax.P("d")), "out_specs": jax.P()}
+    over_two = jax.shard_map(shared, mesh=mesh, **specs)
+    found = jax.jit(jax.grad(over_two))(kernel, images)
+    want = jax.jit(jax.grad(loss))(kernel, images)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)

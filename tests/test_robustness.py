@@ -185,3 +185,17 @@ def test_pictures_and_labels_that_make_no_curve_are_refused(
 def test_labels_of_other_classes_are_not_exchanged():
     with pytest.raises(InputError, match="labels from 1 to 2"):
         corrupt_labels(jnp.array([1, 2, 1]), KEY, 0.5, 2)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2])
+def test_a_label_that_is_no_class_is_refused(wrong):
+    labels = np.array([0, 1, wrong])
+    pictures = jnp.full((3, 8, 8, 1), 0.5)
+    with pytest.raises(InputError, match=f"{wrong}.* do not fit .* 2 classes"):
+        robustness(
+            lambda x: jnp.zeros((len(x), 2)),
+            pictures,
+            labels,
+            jax.random.key(0),
+            corruption="noise",
+        )

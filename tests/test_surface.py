@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from jaxdistill.errors import InputError
 from jaxdistill.evaluation.distance import distance_transform, distances_at
 from jaxdistill.evaluation.segmentation import segmentation_scores
 from jaxdistill.evaluation.surface import (
@@ -203,6 +204,14 @@ def test_percentiles_interpolate_as_numpys(percentile, number):
     distances = SurfaceDistances(room, room, jnp.array([number, number]))
     got = _hausdorff(distances, percentile)
     np.testing.assert_allclose(got, np.percentile(values, percentile), rtol=1e-6)
+
+
+@pytest.mark.parametrize("percentile", [-5.0, 950.0, float("nan")])
+def test_a_percentile_that_is_none_is_refused(percentile):
+    ones = jnp.ones(3)
+    distances = SurfaceDistances(ones, ones, jnp.array([3, 3]))
+    with pytest.raises(InputError, match="must be from 0 to 100"):
+        hausdorff(distances, percentile)
 
 
 def test_fine_percentiles_of_many_distances_do_not_overflow():

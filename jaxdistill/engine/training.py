@@ -94,7 +94,8 @@ class TrainState(NamedTuple):
     @property
     def result(self) -> Params:
         """What training has come to: the moving average, or else the parameters."""
-        return self.mean or self.params
+        none = isinstance(self.mean, tuple) and not self.mean
+        return self.params if none else self.mean
 
 
 def of_split(split: Split, classes: int) -> Examples:

@@ -119,6 +119,7 @@ def robustness(
             for start in range(0, len(images), CHUNK)
         ]
         p = as_probabilities(np.concatenate(logits))
+        require_labels(np.asarray(labels), len(images), p.shape[1])
         values.append(float(scores(p, labels)[score]))
     return Curve(("none", *STRENGTHS), strengths, tuple(values))
 
@@ -167,7 +168,7 @@ def _exchange(labels: Array, key: PRNGKey, share: Array, classes: int) -> Array:
     place = jnp.take_along_axis(among, shuffled[:, None], axis=1)[:, 0] - 1
     wrong = place < jnp.round(share * among[-1]).astype(jnp.int32)[shuffled]
     other = (shuffled + 1 + place % (classes - 1)) % classes
-    return labels.at[order].set(jnp.where(wrong, other, shuffled))
+    return labels.at[order].set(jnp.where(wrong, other, shuffled).astype(labels.dtype))
 
 
 def _noise(lines: Lines, strength: Array, key: PRNGKey) -> Lines:

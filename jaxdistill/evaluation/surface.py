@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdistill.errors import InputError
 from jaxdistill.evaluation.distance import Mask, Spacing, distances_at
 from jaxdistill.types import Scalar
 
@@ -70,7 +71,14 @@ def surface_distances(
 
 
 def hausdorff(distances: SurfaceDistances, percentile: float = 100.0) -> Scalar:
-    """HD_q in mm, the larger of both directions' percentiles; 95 for HD95."""
+    """HD_q in mm, the larger of both directions' percentiles; 95 for HD95.
+
+    Raises `InputError` for a percentile outside [0, 100].
+    """
+    if not 0 <= percentile <= 100:
+        raise InputError(
+            f"percentile={percentile} must be from 0 to 100: 95 is HD95, 100 HD"
+        )
     # Finer, and the products of whole numbers below would not fit 32 bits.
     share = Fraction(percentile).limit_denominator(100) / 100
     n, m = distances.numbers

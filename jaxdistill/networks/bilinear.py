@@ -34,6 +34,8 @@ def bilinear(
     primitive = Primitive(name)
 
     def bind(a: Array, b: Array, **static) -> Array:
+        if _varies(a) or _varies(b):
+            return compute(a, b, **static)
         return primitive.bind(a, b, **static)
 
     def abstract(a, b, **static):
@@ -61,3 +63,14 @@ def bilinear(
     batching.primitive_batchers[primitive] = batched
     mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
     return bind
+
+
+def _varies(x: Array) -> bool:
+    """Whether JAX follows what varies over devices, as `shard_map` does by default.
+
+    There a product's derivatives are JAX's own, slow but summed over the right devices,
+    of which a primitive of ours knows nothing.
+    """
+    told = jax.typeof(x)
+    manual = getattr(told, "mat", None)  # as jax 0.10 calls it; `vma` before and after
+    return bool(getattr(told, "vma", None) or getattr(manual, "varying", None))

@@ -97,13 +97,12 @@ def whole_of(folder: Path) -> dict[str, Any]:
 def failures_of(folder: Path) -> dict[str, str]:
     """What in a finished comparison failed, and why."""
     rows = read_record(folder / "summary.json", "rows")["rows"]
-    told = {
+    return {
         f"{row['set']} at ipc {row['ipc']}": row.get("reason")
         or f"no {METRIC} that is a number"
         for row in rows
         if row.get("reason") or _without(row)
     }
-    return told
 
 
 def on_validation(folder: Path, augmentation: str) -> dict[str, Any]:
